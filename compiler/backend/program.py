@@ -1,0 +1,175 @@
+"""A program of kernels turned into native code: generate, share out, write the entries, compile what is not cached, link."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..kernels.model import Contract, Kernel
+from ..kernels.program import Program
+from . import cache, jit
+from .canonical import Canonical, canonical
+from .contract import emit_contract
+from .entry import Call, Layout, body_text, epoch_text
+from .nest import emit_nest
+from .schedule import SERIAL, Step, partition, plan, row_units
+from .target import Target
+from .text import Emitted, Text
+from .threads import team_code
+
+LINE = 128
+"""The scratch of a thread begins on its own pair of cache lines."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One distinct kernel: its symbol, the text of its module and what was generated, the numbers of the launches that call it."""
+
+    name: str
+    module: str
+    emitted: Emitted
+    launches: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Native:
+    """A program as native code; the addresses are valid as long as this object lives.
+
+    `body` runs one batch, `epoch` (0 when the program gathers nothing) a range of an order; both are entries to be run by a team on a
+    context laid out by `layout`, with the whole team only if `parallel`. Every thread needs `scratch_stride` bytes of scratch; the
+    whole is aligned to 64. Any number of threads may run it.
+    """
+
+    program: Program
+    target: Target
+    layout: Layout
+    steps: tuple[Step, ...]
+    kernels: tuple[Compiled, ...]
+    calls: tuple[Call, ...]
+    scratch_stride: int
+    parallel: bool
+    entries: str
+    linked: jit.Linked
+
+    @property
+    def body(self) -> int:
+        """Address of the entry that runs one batch."""
+        return self.linked[f"{symbol(self.program.name)}_body"]
+
+    @property
+    def epoch(self) -> int:
+        """Address of the entry that runs batch after batch."""
+        return self.linked[f"{symbol(self.program.name)}_epoch"] if self.program.gathers else 0
+
+    def text(self) -> str:
+        """The LLVM text of everything, for people: the kernels in order of first use, then the entries."""
+        return "\n".join([*(f"; {self.title(k)}\n{k.module}" for k in self.kernels), self.entries])
+
+    def assembly(self) -> str:
+        """The assembly of everything, for people."""
+        parts = [f"# {self.title(k)}\n{jit.assembly(k.module, self.target)}" for k in self.kernels]
+        return "\n".join([*parts, jit.assembly(self.entries, self.target)])
+
+    def title(self, kernel: Compiled) -> str:
+        """The symbol of a kernel and the labels of the launches that use it."""
+        labels = dict.fromkeys(self.program.launches[n].label for n in kernel.launches)
+        return f"{kernel.name}: {', '.join(labels)}"
+
+    @functools.cached_property
+    def launches(self) -> jit.Linked:
+        """An entry `launch_N` for every launch alone, without barriers, to be timed; compiled when first asked for."""
+        texts = {f"launch_{call.step.launch}": self._launch_text(call) for call in self.calls}
+        return _link([*(k.module for k in self.kernels), _module(texts)], list(texts), self.target)
+
+    def _launch_text(self, call: Call) -> Text:
+        """The body with one call in it."""
+        alone = replace(call, step=replace(call.step, barrier=False))
+        unchecked = replace(self.program, checks=0, fault=None)
+        return body_text(f"launch_{call.step.launch}", [alone], unchecked, self.layout, self.scratch_stride, self.target)
+
+
+def build(program: Program, target: Target, threads: int = 1) -> Native:
+    """Compile a program for this process, planned for `threads` threads and right for any number.
+
+    Raises ValueError for a program with checks but without a place for the fault.
+    """
+    if program.checks and program.fault is None:
+        raise ValueError(f"program {program.name} has checks but no fault buffer")
+    bare = [canonical(launch.kernel, program.buffers) for launch in program.launches]
+    emitted = _emit_all([c.kernel for c in bare], target, program.capacity, threads)
+    kernels = _distinct(emitted)
+    steps = plan(program, [e.grid for e in emitted], threads)
+    names = {n: kernel.name for kernel in kernels for n in kernel.launches}
+    calls = tuple(_call(names[n], bare[n], emitted[n], steps[n]) for n in range(len(bare)))
+    scratch = -(-max((e.scratch for e in emitted), default=0) // LINE) * LINE
+    layout = Layout(tuple(program.spaces), len(program.gathers))
+    entries = _entries(program, calls, layout, scratch, target)
+    text = _module(entries)
+    linked = _link([*(k.module for k in kernels), text], list(entries), target)
+    parallel = any(step.mode != SERIAL for step in steps)
+    return Native(program, target, layout, steps, kernels, calls, scratch, parallel, text, linked)
+
+
+def symbol(name: str) -> str:
+    """A name as it may stand in assembly and in C."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", name)[:64] or "program"
+
+
+def emit(kernel: Kernel, target: Target, capacity: int, threads: int) -> Emitted:
+    """The function of a kernel, by the generator of its kind."""
+    if isinstance(kernel, Contract):
+        return emit_contract(kernel, target, partition=partition(kernel, target, capacity, threads))
+    return emit_nest(kernel, target)
+
+
+def _emit_all(kernels: Sequence[Kernel], target: Target, capacity: int, threads: int) -> list[Emitted]:
+    """The functions of all kernels, each distinct one generated once."""
+    made: dict[Kernel, Emitted] = {}
+    for kernel in kernels:
+        if kernel not in made:
+            made[kernel] = emit(kernel, target, capacity, threads)
+    return [made[kernel] for kernel in kernels]
+
+
+def _distinct(emitted: Sequence[Emitted]) -> tuple[Compiled, ...]:
+    """Kernels of equal text are one; its symbol is made of the text, so that programs share cached objects."""
+    launches: dict[tuple[str, tuple[tuple[str, str], ...]], list[int]] = {}
+    for n, each in enumerate(emitted):
+        launches.setdefault((each.text, each.needs), []).append(n)
+    return tuple(_compiled(emitted[numbers[0]], numbers) for numbers in launches.values())
+
+
+def _compiled(emitted: Emitted, launches: Sequence[int]) -> Compiled:
+    helpers = "\n".join(definition for _, definition in emitted.needs)
+    digest = hashlib.sha256((emitted.text + helpers).encode()).hexdigest()
+    name = f"kernel_{digest[:16]}"
+    function = emitted.text.replace("define internal void @KERNEL(", f"define void @{name}(", 1)
+    return Compiled(name, f"{helpers}\n\n{function}\n{jit.ATTRIBUTES}", emitted, tuple(launches))
+
+
+def _call(function: str, bare: Canonical, emitted: Emitted, step: Step) -> Call:
+    places = tuple(bare.places[buffer] for buffer in emitted.buffers)
+    return Call(function, places, emitted.grid, row_units(bare.kernel, emitted.grid) or 0, step)
+
+
+def _entries(program: Program, calls: Sequence[Call], layout: Layout, scratch: int, target: Target) -> dict[str, Text]:
+    """The entries by their symbols."""
+    body, epoch = (f"{symbol(program.name)}_{entry}" for entry in ("body", "epoch"))
+    entries = {body: body_text(body, calls, program, layout, scratch, target)}
+    if program.gathers:
+        entries[epoch] = epoch_text(epoch, body, program, layout, target)
+    return entries
+
+
+def _module(functions: Mapping[str, Text]) -> str:
+    """One module of several functions and what they need."""
+    needs = {name: definition for function in functions.values() for name, definition in function.needs.items()}
+    return "\n".join([*needs.values(), "", *(line for function in functions.values() for line in function.lines), jit.ATTRIBUTES])
+
+
+def _link(modules: Sequence[str], exports: Sequence[str], target: Target) -> jit.Linked:
+    objects = cache.cached_objects(modules, target)
+    return jit.link(objects, {"team_barrier": team_code()["team_barrier"]}, exports)

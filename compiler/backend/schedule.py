@@ -1,0 +1,249 @@
+"""How the threads of a team share the kernels of a program, and where they must wait for each other.
+
+    serial   thread 0 alone: work so small that sharing would cost more
+    rows     thread t takes a range of the batch's rows, the same range in every such kernel
+    grid     the kernel's units of work (panels, rows of a weight) are split evenly
+
+A barrier stands before a kernel that touches what an earlier kernel since the last barrier wrote, or writes what it read, unless each
+thread meets only its own work again: both serial, or both by rows with the same distance between rows, nothing of one row lying
+within another. Conflicts are found on bytes of a space, for buffers of disjoint lifetimes share memory. The plan is right for any
+number of threads; the number given only weighs costs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..ir.elementwise import ROWS
+from ..ir.types import BATCH
+from ..kernels.model import Access, Apply, Axis, Contract, Fold, Kernel, Nest, kernel_axes, loads, points, stores
+from ..kernels.program import Buffer, Program
+from .target import Target
+from .text import Grid
+
+SERIAL, BY_ROWS, BY_GRID = "serial", "rows", "grid"
+
+ROW_BLOCK = 4
+"""Ranges of rows begin at multiples of this, so that register tiles are rarely cut."""
+
+SMALL = 32 << 10
+"""Multiply-adds below which a kernel is not worth a barrier (about half a microsecond of one core)."""
+
+BARRIER = 16 << 10
+"""What a barrier costs, in multiply-adds."""
+
+WAKING = 128 << 10
+"""What it costs to hand a program to the team and to wait for it, in multiply-adds."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Launch number `launch` of a program, run in `mode`, after a barrier if `barrier`."""
+
+    launch: int
+    mode: str
+    barrier: bool
+
+
+@dataclass(frozen=True)
+class Touch:
+    """Bytes of its space that a kernel reads or writes in a buffer: [low, high) in all; of row r [first + r * stride, last + r * stride).
+
+    `stride` is 0 when the place does not depend on the row.
+    """
+
+    buffer: str
+    writes: bool
+    low: int
+    high: int
+    stride: int
+    first: int
+    last: int
+
+
+class Pending:
+    """What kernels have touched since the last barrier, by buffer, and in which mode.
+
+    Touches by rows of the same stride are kept as one that covers them, which may find a conflict too many but never one too few.
+    """
+
+    def __init__(self, buffers: Mapping[str, Buffer]) -> None:
+        self._overlapping = overlapping(buffers)
+        self._touched: dict[str, dict[object, tuple[str, Touch]]] = {}
+
+    def clear(self) -> None:
+        """Forget everything: all threads have met."""
+        self._touched.clear()
+
+    def add(self, mode: str, touches: Sequence[Touch]) -> None:
+        """Note what a kernel touches."""
+        for touch in touches:
+            known = self._touched.setdefault(touch.buffer, {})
+            key = (touch.writes, touch.stride) if mode == BY_ROWS and touch.stride else (mode, touch)
+            known[key] = (mode, _cover(touch, known[key][1]) if key in known else touch)
+
+    def conflicts(self, mode: str, touches: Sequence[Touch]) -> bool:
+        """Whether a kernel, run now, could meet what is noted in memory on another thread."""
+        return any(
+            conflict(mode, touch, *before)
+            for touch in touches
+            for buffer in self._overlapping[touch.buffer]
+            for before in self._touched.get(buffer, {}).values()
+        )
+
+
+def overlapping(buffers: Mapping[str, Buffer]) -> dict[str, list[str]]:
+    """For each buffer those that share bytes with it, itself among them."""
+    found: dict[str, list[str]] = {name: [name] for name in buffers}
+    active: list[Buffer] = []
+    for buffer in sorted(buffers.values(), key=lambda b: (b.space, b.offset)):
+        active = [a for a in active if a.space == buffer.space and a.offset + a.bytes > buffer.offset]
+        for other in active:
+            found[other.name].append(buffer.name)
+            found[buffer.name].append(other.name)
+        active.append(buffer)
+    return found
+
+
+def _cover(a: Touch, b: Touch) -> Touch:
+    """The least touch that holds both."""
+    low, first = min(a.low, b.low), min(a.first, b.first)
+    return Touch(a.buffer, a.writes, low, max(a.high, b.high), a.stride, first, max(a.last, b.last))
+
+
+def work(kernel: Kernel, capacity: int) -> int:
+    """Estimated cost in vectorised multiply-adds: one for each element-wise operation, and for two bytes moved."""
+    sizes = {BATCH.name: capacity}
+    total = points(kernel_axes(kernel), sizes)
+    outputs = total // max(1, points(_folded(kernel), sizes))
+    operations = sum(_operations(i) for i in kernel.body)
+    if isinstance(kernel, Contract):
+        return total + outputs * (operations + _moved(kernel))
+    return total * (operations + _moved(kernel))
+
+
+def _folded(kernel: Kernel) -> tuple[Axis, ...]:
+    return kernel.k if isinstance(kernel, Contract) else kernel.over
+
+
+def _operations(instruction: object) -> int:
+    if isinstance(instruction, Apply):
+        return ROWS[instruction.op].flops if instruction.op in ROWS else 1
+    return 1 if isinstance(instruction, Fold) else 0
+
+
+def _moved(kernel: Kernel) -> int:
+    """Half the bytes that one point reads and writes beside the factors of a product."""
+    accesses = [*loads(kernel), *stores(kernel)]
+    return sum(a.dtype.bytes for a in accesses[2 if isinstance(kernel, Contract) else 0 :]) // 2
+
+
+def partition(kernel: Contract, target: Target, capacity: int, threads: int) -> str:
+    """How `emit_contract` is to cut a product: by rows, as its neighbours are, while every thread gets a full register tile of them."""
+    counted = _counted(kernel)
+    if not counted:
+        return "auto"
+    rows = points(counted, {BATCH.name: capacity})
+    if capacity >= threads and rows >= threads * target.tile(kernel.dtype)[0]:
+        return "batch" if counted is kernel.batch else "m"
+    return "n"
+
+
+def _counted(kernel: Kernel) -> tuple[Axis, ...]:
+    """The loops that are cut when a kernel is shared by rows: those that hold the batch axis; nothing when none does."""
+    candidates = (kernel.axes,) if isinstance(kernel, Nest) else (kernel.batch, kernel.m)
+    return next((axes for axes in candidates if any(a.extent == BATCH for a in axes)), ())
+
+
+def row_units(kernel: Kernel, grid: Grid) -> int | None:
+    """Units of the kernel's grid in one row of the batch, if the units of a range of rows are a range of units; else None."""
+    counted = [a for a in _counted(kernel) if a.extent != 1]
+    if not grid.rows or not counted or grid.grain != 1:
+        return None
+    outermost = counted[0].extent == BATCH
+    return grid.extent if outermost or grid.extent == 1 else None
+
+
+def plan(program: Program, grids: Sequence[Grid], threads: int) -> tuple[Step, ...]:
+    """The steps of a program, one a launch in order; `grids` are the launches' grids, `threads` those that are expected.
+
+    The checks (`Program.checks`) are serial, and a barrier is understood to follow them. When sharing would not pay, all steps are serial.
+    """
+    costs = [work(launch.kernel, program.capacity) for launch in program.launches]
+    alone = tuple(Step(n, SERIAL, False) for n in range(len(program.launches)))
+    if threads == 1 or sum(costs) * (threads - 1) // threads <= WAKING:
+        return alone
+    touches = [_touches(launch.kernel, program.buffers, program.capacity) for launch in program.launches]
+    steps: list[Step] = []
+    pending = Pending(program.buffers)
+    for n, launch in enumerate(program.launches):
+        if n == program.checks:
+            pending.clear()
+        modes = (SERIAL,) if n < program.checks else _modes(launch.kernel, grids[n], costs[n])
+        free = [mode for mode in modes if not pending.conflicts(mode, touches[n])]
+        mode = free[0] if free else modes[0]
+        if not free:
+            pending.clear()
+        pending.add(mode, touches[n])
+        steps.append(Step(n, mode, not free))
+    return tuple(steps) if _pays(steps, costs, threads) else alone
+
+
+def _pays(steps: Sequence[Step], costs: Sequence[int], threads: int) -> bool:
+    """Whether what sharing saves exceeds what waiting costs."""
+    shared = sum(cost for step, cost in zip(steps, costs, strict=True) if step.mode != SERIAL)
+    waiting = WAKING + BARRIER * sum(step.barrier for step in steps)
+    return shared * (threads - 1) // threads > waiting
+
+
+def _modes(kernel: Kernel, grid: Grid, cost: int) -> tuple[str, ...]:
+    """Ways to run a kernel, the preferred first."""
+    small = cost < SMALL
+    if row_units(kernel, grid) is not None:
+        return (BY_ROWS, SERIAL) if small else (BY_ROWS,)
+    return (SERIAL,) if small or (not grid.rows and grid.extent <= grid.grain) else (BY_GRID,)
+
+
+def _touches(kernel: Kernel, buffers: Mapping[str, Buffer], capacity: int) -> tuple[Touch, ...]:
+    """Everything that a kernel touches at full capacity."""
+    axes = [a for a in kernel_axes(kernel) if a.extent != 0]
+    row = next((a for a in _counted(kernel) if a.extent == BATCH), None)
+    found = [_touch(a, False, axes, row, buffers[a.buffer], capacity) for a in loads(kernel)]
+    found += [_touch(a, True, axes, row, buffers[a.buffer], capacity) for a in stores(kernel)]
+    return tuple(dict.fromkeys(found))
+
+
+def _touch(access: Access, writes: bool, axes: Sequence[Axis], row: Axis | None, buffer: Buffer, capacity: int) -> Touch:
+    sizes = {BATCH.name: capacity}
+    inside = [_reach(access, axis, sizes) for axis in axes if axis is not row]
+    bytes_ = access.dtype.bytes
+    first = buffer.offset + (access.offset + sum(low for low, _ in inside)) * bytes_
+    last = buffer.offset + (access.offset + sum(high for _, high in inside) + 1) * bytes_
+    if row is None:
+        return Touch(buffer.name, writes, first, last, 0, first, last)
+    low, high = _reach(access, row, sizes)
+    stride = 0 if row.split else access.stride(row) * bytes_
+    return Touch(buffer.name, writes, first + low * bytes_, last + high * bytes_, stride, first, last)
+
+
+def _reach(access: Access, axis: Axis, sizes: Mapping[str, int]) -> tuple[int, int]:
+    """Least and greatest displacement along an axis, in elements."""
+    steps = points((axis,), sizes)
+    inner, panels = (min(axis.split, steps), math.ceil(steps / axis.split)) if axis.split else (steps, 1)
+    ends = [access.stride(axis) * max(0, inner - 1), access.panel_stride(axis) * max(0, panels - 1)]
+    return sum(min(0, e) for e in ends), sum(max(0, e) for e in ends)
+
+
+def conflict(mode: str, a: Touch, earlier_mode: str, b: Touch) -> bool:
+    """Whether two touches in overlapping buffers, without a barrier between them, could meet in memory on different threads."""
+    if not (a.writes or b.writes) or mode == earlier_mode == SERIAL or a.low >= b.high or b.low >= a.high:
+        return False
+    return not (mode == earlier_mode == BY_ROWS and _apart(a, b))
+
+
+def _apart(a: Touch, b: Touch) -> bool:
+    """Whether no row of one touches another row of the other."""
+    stride = abs(a.stride)
+    return a.stride == b.stride != 0 and a.last - b.first <= stride and b.last - a.first <= stride

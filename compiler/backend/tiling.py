@@ -1,0 +1,373 @@
+"""How a contraction is cut: merged loops, the register tile, panels of n, blocks of m and k, copies of b. Numbers only, no code.
+
+Columns (n) are cut into panels as wide as the register tile. A panel of b is the unit that stays in cache while rows pass over it; where
+b does not lie as such a panel in memory (its k stride would alias in the first-level cache, or it has no unit stride along n) the panel
+is copied into scratch first. A copied or very long k is cut into blocks; the sums then rest in scratch between blocks, exactly, so that
+the chain of each accumulator is the same whatever was chosen here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..ir.elementwise import ROWS
+from ..kernels import model
+from ..kernels.model import Axis, Contract
+from .target import Target
+
+DIRECT, CHOOSE, COPY, TRANSPOSE, GATHER, DOT = "direct", "choose", "copy", "transpose", "gather", "dot"
+
+COPIED = (CHOOSE, COPY, TRANSPOSE, GATHER)
+"""The forms that copy b into scratch, at least when there are many rows."""
+
+LONG_BODY = 11
+"""Operations of a body beyond which it is looped over sums in scratch rather than written once a register."""
+
+COPY_TILES = 4
+"""Register tiles of rows from which copying a panel of b pays."""
+
+PANEL_BYTES = 64 << 10
+"""A panel of b, or a block of its k: with some rows of a it streams from the second-level cache without loss."""
+
+ROWS_BYTES = 512 << 10
+"""Rows of a that stay in the second-level cache while all panels pass over them; twice that where each block of rows copies b anew."""
+
+RESTING_TILES = 40
+"""Register tiles of rows whose sums may rest in scratch at once."""
+
+ALIAS_BYTES = 4096
+"""Rows of a this far apart, or a multiple, fall on the same few lines of the first-level cache."""
+
+ALIAS_PANELS = 6
+"""Panels from which copying such rows apart pays."""
+
+ROWS_TO_SHARE = 96
+"""Rows known beforehand from which they are shared out among threads rather than columns."""
+
+DOT_ROWS = 8
+"""Rows up to which summing along k within vectors beats transposing b."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """One loop after merging neighbours: `factor` steps, times the run-time rows if `rows`."""
+
+    name: str
+    factor: int
+    rows: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One vector of a tile: `offset` columns into panel number `panel` of the group, `active` of its `lanes` inside n."""
+
+    panel: int
+    offset: int
+    lanes: int
+    active: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All decisions about one contraction.
+
+    `lanes` by `vectors` is a panel; `heights` are the register tile's rows in falling order; `form` is how b is read (the dot form takes
+    `dot_columns` columns at once). `blocked` is the position in `k` of the loop that is cut into blocks of `block` steps (-1: none).
+    `m_block` rows at a time see all panels; they are first copied `row_stride` elements apart when that is not 0.
+    `wide` are the (rows, panels side by side) of tiles for few rows alone, where the stream of b is the bound.
+    `varies` says of each instruction of the body whether it depends on the row (or batch) and on the column.
+    The scratch holds, in this order and in bytes: the copied strip of b, resting sums of a block of rows, those of few rows, copied
+    rows of a.
+    """
+
+    kernel: Contract
+    partition: str
+    batch: tuple[Span, ...]
+    m: tuple[Span, ...]
+    k: tuple[Span, ...]
+    lanes: int
+    vectors: int
+    heights: tuple[int, ...]
+    form: str
+    dot_columns: int
+    blocked: int
+    block: int
+    m_block: int
+    row_stride: int
+    wide: tuple[tuple[int, int], ...]
+    long_body: bool
+    varies: tuple[tuple[bool, bool], ...]
+    strip_bytes: int
+    sums_bytes: int
+    few_bytes: int
+    rows_bytes: int
+
+    @property
+    def scratch(self) -> int:
+        """Bytes of scratch a thread."""
+        return self.strip_bytes + self.sums_bytes + self.few_bytes + self.rows_bytes
+
+    @property
+    def width(self) -> int:
+        """Columns of a panel."""
+        return self.lanes * self.vectors
+
+    @property
+    def columns(self) -> int:
+        """The extent of n."""
+        return columns_of(self.kernel)
+
+    @property
+    def full_panels(self) -> int:
+        """Panels without a remainder."""
+        return self.columns // self.width
+
+    @property
+    def panels(self) -> int:
+        """All panels."""
+        return -(-self.columns // self.width)
+
+    @property
+    def few_most(self) -> int:
+        """The most rows that count as few: they have tiles of their own."""
+        return len(self.wide)
+
+    def group(self, panels: int) -> tuple[Column, ...]:
+        """The vectors of `panels` full panels side by side."""
+        return tuple(Column(p, v * self.lanes, self.lanes, self.lanes) for p in range(panels) for v in range(self.vectors))
+
+    def last(self) -> tuple[Column, ...]:
+        """The vectors of the panel that is not full, no more and no wider than needed."""
+        rest = self.columns % self.width
+        actives = ((at, min(self.lanes, rest - at)) for at in range(0, rest, self.lanes))
+        return tuple(Column(0, at, min(self.lanes, power_of_two(active)), active) for at, active in actives)
+
+    def fixed(self, spans: Sequence[Span]) -> int | None:
+        """Number of points of `spans`, None when it is known at run time only."""
+        return None if any(s.rows for s in spans) else math.prod(s.factor for s in spans)
+
+
+def columns_of(kernel: Contract) -> int:
+    """The extent of n, which is always known beforehand."""
+    assert isinstance(kernel.n.extent, int)
+    return kernel.n.extent
+
+
+def power_of_two(number: int) -> int:
+    """The least power of two that is not less."""
+    return 1 << (number - 1).bit_length()
+
+
+def strides(entries: tuple[tuple[str, int], ...], n: Axis) -> dict[str, int]:
+    """Strides by axis name, the one between panels of n made explicit."""
+    table = dict(entries)
+    if n.split and n.name in table:
+        table.setdefault(n.name + "/", n.split * table[n.name])
+    return {name: stride for name, stride in table.items() if stride}
+
+
+def merge(axes: Sequence[Axis], tables: Sequence[Mapping[str, int]]) -> tuple[Span, ...]:
+    """Drop axes of one step and merge neighbours that every access walks as one."""
+    spans: list[Span] = []
+    for axis in axes:
+        span = Span(axis.name, axis.extent) if isinstance(axis.extent, int) else Span(axis.name, 1, rows=True)
+        if span.factor == 1 and not span.rows:
+            continue
+        outer = spans[-1] if spans else None
+        if outer and not span.rows and all(t.get(outer.name, 0) == span.factor * t.get(span.name, 0) for t in tables):
+            spans[-1] = Span(span.name, outer.factor * span.factor, outer.rows)
+        else:
+            spans.append(span)
+    return tuple(spans)
+
+
+def make_plan(kernel: Contract, target: Target, partition: str = "auto") -> Plan:
+    """Decide everything about a contraction for a target."""
+    tables = [strides(e, kernel.n) for e in _strided(kernel)]
+    batch, m, k = merge(kernel.batch, tables), merge(kernel.m, tables), merge(kernel.k, tables[:2])
+    lanes, vectors = _panel(kernel, target)
+    width, size = lanes * vectors, kernel.dtype.bytes
+    tile_rows, dot_columns = _tile_rows(kernel, target, m), 0
+    form = _form(kernel, m, k, lanes, tile_rows)
+    if form == DOT:
+        tile_rows, dot_columns = _dot_tile(kernel, target)
+    blocked, block = _blocks(kernel, form, k, width)
+    depth = math.prod(s.factor for s in k if not s.rows) if blocked < 0 else block * math.prod(s.factor for s in k[blocked + 1 :])
+    long_body = _body_cost(kernel) > LONG_BODY or form == DOT
+    resting = blocked >= 0 or long_body
+    row_stride = _row_stride(kernel, form, m, k, width)
+    m_block = _row_block(form, tile_rows, (row_stride or depth) * size, resting)
+    wide = _wide(kernel, target, form, lanes, vectors)
+    few = len(wide) * -(-columns_of(kernel) // width)
+    return Plan(
+        kernel=kernel,
+        partition=_partition(partition, batch, m, width, kernel),
+        batch=batch,
+        m=m,
+        k=k,
+        lanes=lanes,
+        vectors=vectors,
+        heights=heights(tile_rows),
+        form=form,
+        dot_columns=dot_columns,
+        blocked=blocked,
+        block=block,
+        m_block=m_block,
+        row_stride=row_stride,
+        wide=wide,
+        long_body=long_body,
+        varies=varies(kernel),
+        strip_bytes=_padded(depth * width * size if form in COPIED else 0),
+        sums_bytes=_padded(m_block * width * size if resting else 0),
+        few_bytes=_padded(few * width * size if long_body else 0),
+        rows_bytes=_padded(m_block * row_stride * size),
+    )
+
+
+def _row_block(form: str, tile_rows: int, row_bytes: int, resting: bool) -> int:
+    """Rows that see all panels before the next ones do; fewer when their sums rest in scratch."""
+    budget = ROWS_BYTES if form == DIRECT else 2 * ROWS_BYTES
+    rows = max(4 * tile_rows, budget // row_bytes // tile_rows * tile_rows)
+    return min(rows, RESTING_TILES * tile_rows) if resting else rows
+
+
+def heights(most: int) -> tuple[int, ...]:
+    """Rows of the tiles that cover any number of rows known at run time."""
+    return (most, *(h for h in (4, 2, 1) if h < most))
+
+
+def balanced(rows: int, most: int) -> tuple[tuple[int, int], ...]:
+    """(height, count) of near-equal tiles that cover a number of rows known beforehand."""
+    count = -(-rows // most)
+    height = -(-rows // count)
+    full, rest = divmod(rows, height)
+    return tuple((h, c) for h, c in ((height, full), (rest, 1)) if h and c)
+
+
+def varies(kernel: Contract) -> tuple[tuple[bool, bool], ...]:
+    """For each instruction of the body, whether it depends on (m or batch, n)."""
+    names = (kernel.n.name, kernel.n.name + "/")
+    found: list[tuple[bool, bool]] = []
+    for instruction in kernel.body:
+        match instruction:
+            case model.Accumulator():
+                found.append((True, True))
+            case model.Apply(_, args, _):
+                found.append((any(found[a][0] for a in args), any(found[a][1] for a in args)))
+            case model.Load(model.Access(_, _, entries)) | model.Index(entries, _, _):
+                walked = strides(entries, kernel.n)
+                found.append((any(w not in names for w in walked), any(w in names for w in walked)))
+            case _:
+                found.append((False, False))
+    return tuple(found)
+
+
+def _padded(size: int) -> int:
+    return -(-size // 64) * 64
+
+
+def _strided(kernel: Contract) -> list[tuple[tuple[str, int], ...]]:
+    """The strides of everything that is walked, a and b first."""
+    accesses = [a.strides for a in (*model.loads(kernel), *model.stores(kernel))]
+    return accesses + [i.strides for i in kernel.body if isinstance(i, model.Index)]
+
+
+def _body_cost(kernel: Contract) -> int:
+    """Operations of the body at one point."""
+    applied = [i.op for i in kernel.body if isinstance(i, model.Apply)]
+    return sum(ROWS[op].flops if op in ROWS else 1 for op in applied)
+
+
+def _panel(kernel: Contract, target: Target) -> tuple[int, int]:
+    """Lanes and vectors of a panel: the register tile's, less where n or the blocks of its layout are narrower."""
+    columns, split = columns_of(kernel), kernel.n.split
+    lanes = min(target.lanes(kernel.dtype), power_of_two(columns))
+    vectors = target.tile(kernel.dtype)[1]
+    if not split:
+        return lanes, vectors
+    lanes = math.gcd(lanes, split)
+    return lanes, max(v for v in range(1, vectors + 1) if (split // lanes) % v == 0)
+
+
+def _tile_rows(kernel: Contract, target: Target, m: tuple[Span, ...]) -> int:
+    """Rows of the tallest tile: a row with a base pointer of its own needs a general register."""
+    most = target.tile(kernel.dtype)[0]
+    return min(most, target.pointers) if len(m) > 1 else most
+
+
+def _form(kernel: Contract, m: tuple[Span, ...], k: tuple[Span, ...], lanes: int, tile_rows: int) -> str:
+    """How b is read (the module's docstring)."""
+    n, b = kernel.n, strides(kernel.b.strides, kernel.n)
+    rows = None if any(s.rows for s in m) else math.prod(s.factor for s in m)
+    inner = k[-1] if k else None
+    along_n = n.extent == 1 or (b.get(n.name, 0) == 1)
+    along_k = inner is not None and not inner.rows and b.get(inner.name, 0) == 1
+    if along_k and inner is not None and kernel.a.stride(inner.name) == 1 and kernel.a.dtype == kernel.b.dtype == kernel.dtype:
+        few = n.extent in (1, 2) or (rows is not None and rows <= DOT_ROWS)
+        if few and inner.factor >= 4 * (64 // kernel.dtype.bytes):
+            return DOT
+    if kernel.b.dtype != kernel.dtype:
+        return COPY if along_n else GATHER
+    if not along_n:
+        return TRANSPOSE if along_k and lanes > 1 else GATHER
+    if n.extent == 1 or inner is None or b.get(inner.name, 0) * kernel.dtype.bytes <= 256:
+        return DIRECT
+    return DIRECT if rows is not None and rows < COPY_TILES * tile_rows else CHOOSE
+
+
+def _row_stride(kernel: Contract, form: str, m: tuple[Span, ...], k: tuple[Span, ...], width: int) -> int:
+    """The stride of a copy of contiguous rows of a that would alias, 0 if there is no need."""
+    if form == DOT or len(m) != 1 or len(k) != 1 or k[0].rows or kernel.a.dtype != kernel.dtype:
+        return 0
+    apart = kernel.a.stride(m[0].name) * kernel.dtype.bytes
+    many = columns_of(kernel) >= ALIAS_PANELS * width
+    if not many or kernel.a.stride(k[0].name) != 1 or not apart or apart % ALIAS_BYTES:
+        return 0
+    line = 64 // kernel.dtype.bytes
+    return (-(-k[0].factor // line) | 1) * line
+
+
+def _dot_tile(kernel: Contract, target: Target) -> tuple[int, int]:
+    """Rows and columns of the dot form's tile."""
+    columns = min(4, columns_of(kernel))
+    rows = {1: 8, 2: 4}.get(columns, 4 if target.registers >= 32 else 2)
+    return rows, columns
+
+
+def _wide(kernel: Contract, target: Target, form: str, lanes: int, vectors: int) -> tuple[tuple[int, int], ...]:
+    """(rows, panels side by side) for few rows: the longer the stretches of b, the better it streams."""
+    if form not in (DIRECT, CHOOSE) or columns_of(kernel) < 2 * lanes * vectors:
+        return ()
+    many = target.registers >= 32
+    shapes = ((1, 16 if many and form == CHOOSE else 8), (2, 4), *([(3, 4)] if many else []))
+    return tuple((rows, across // vectors) for rows, across in shapes if across // vectors > 1)
+
+
+def _blocks(kernel: Contract, form: str, k: tuple[Span, ...], width: int) -> tuple[int, int]:
+    """The loop of k that is cut, and into blocks of how many steps."""
+    limit = PANEL_BYTES // (width * kernel.dtype.bytes)
+    unknown, depth = any(s.rows for s in k), math.prod(s.factor for s in k)
+    if form == DOT or (form == DIRECT and (unknown or depth <= 2 * limit)):
+        return -1, 0
+    inside = 1
+    for position in range(len(k) - 1, -1, -1):
+        if k[position].rows or inside * k[position].factor > limit:
+            return position, max(1, limit // inside)
+        inside *= k[position].factor
+    return -1, 0
+
+
+def _partition(wanted: str, batch: tuple[Span, ...], m: tuple[Span, ...], width: int, kernel: Contract) -> str:
+    """What lo and hi count: `batch` points, `m` rows or `n` panels."""
+    if wanted != "auto":
+        return wanted
+    if any(s.rows for s in batch):
+        return "batch"
+    if any(s.rows for s in m):
+        return "m"
+    rows, points = math.prod(s.factor for s in m), math.prod(s.factor for s in batch)
+    if rows >= ROWS_TO_SHARE:
+        return "m"
+    return "n" if columns_of(kernel) >= points * width else "batch"

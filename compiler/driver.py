@@ -1,0 +1,393 @@
+"""The driver: from the text of a `.nn` file to native programs. Read `Unit`, then `Blueprint`, top to bottom.
+
+A unit is a parsed file with its library. A blueprint is a unit with its settings chosen: it makes op graphs (`train`, `gradients`,
+`predict`, `evaluate`, `fit`), and from each a program for the shared memory layout, on demand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from .backend.target import Target
+from .diagnostics import Diagnostic, Note
+from .errors import SourceError
+from .frontend.blocks import DataSettings, TrainSettings, read_data, read_train, unscheduled
+from .frontend.context import Parameter, StateVariable
+from .frontend.elaborate import Elaboration, apply_function, elaborate
+from .frontend.library import Library, Reader, open_library
+from .frontend.parser import parse
+from .frontend.syntax import Block, Definition
+from .frontend.values import Function, Instance, Tensor, Value
+from .ir.build import Build
+from .ir.evaluate import evaluate
+from .ir.graph import NOWHERE, Graph, Node, rewrite
+from .ir.op import Array
+from .ir.ops import Reduce, Source
+from .ir.types import BATCH, F32, F64, I32, DType, TensorType
+from .kernels.lower import Lowered, lower
+from .kernels.model import rename
+from .kernels.memory import plan
+from .kernels.placement import Placement
+from .kernels.program import ARENA, Buffer, Gather, Launch, Program
+from .layout import SPACES, Layout, panelled_parameters
+from .passes.autodiff import differentiate
+from .passes.fusion import Fusion
+from .passes.pipeline import Watcher, optimise
+from .passes.stream import Stage, carry, part_of, split_stream
+from .source import Source as Text
+from .source import Span
+
+RUNTIME = ("step", "steps", "epoch", "seed", "rows")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A parsed file: its library, its one model and its blocks."""
+
+    library: Library
+    model: Definition
+    blocks: dict[str, Block]
+
+
+def open_unit(text: Text, read: Reader) -> Unit:
+    """Parse a file and what it imports; raises SourceError with everything that is wrong."""
+    file = parse(text)
+    library = open_library(file, read)
+    problems: list[Diagnostic] = []
+    blocks: dict[str, Block] = {}
+    for block in file.blocks:
+        if block.kind in blocks:
+            first = Note("first here", blocks[block.kind].span)
+            problems.append(Diagnostic("duplicate-name", f"a second `{block.kind}` block", block.span, (first,)))
+        blocks.setdefault(block.kind, block)
+    models = [d for d in file.definitions if d.kind == "model"]
+    if len(models) > 1:
+        problems.append(Diagnostic("duplicate-name", "a file has one model", models[1].name.span, (Note("first here", models[0].name.span),)))
+    if not models:
+        problems.append(Diagnostic("no-model", "the file has no model", Span(text, 0, 0), help="add `model name() { … }`"))
+    if problems:
+        raise SourceError(problems)
+    return Unit(library, models[0], blocks)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The training graph before clean-up, and how its running figures are read."""
+
+    graph: Graph
+    optimizer_states: dict[str, StateVariable]
+    progress: Stage | None
+
+
+@dataclass
+class Blueprint:
+    """A model with its settings, ready to be compiled for a target at a capacity of rows."""
+
+    unit: Unit
+    target: Target
+    settings: Mapping[str, Value]
+    overrides: Mapping[str, Value]
+    capacity: int | None = None
+    real: DType = F32
+    watch: Watcher | None = None
+    checked: bool = False
+    _programs: dict[str, Program] = field(default_factory=dict)
+
+    # --- what the file says
+
+    @cached_property
+    def train_settings(self) -> TrainSettings:
+        """The `train` block with defaults and overrides."""
+        return read_train(self.unit.library, self.unit.blocks, self.overrides)
+
+    @cached_property
+    def data_settings(self) -> DataSettings:
+        """The `data` block."""
+        return read_data(self.unit.library, self.unit.blocks, self.overrides, tuple(self.inference.fields))
+
+    @cached_property
+    def training(self) -> Elaboration:
+        """The model while training."""
+        return elaborate(self.unit.library, self.unit.model, self.settings, training=True, real=self.real)
+
+    @cached_property
+    def inference(self) -> Elaboration:
+        """The model while predicting."""
+        return elaborate(self.unit.library, self.unit.model, self.settings, training=False, real=self.real)
+
+    @property
+    def rows(self) -> int:
+        """The most rows of one native call."""
+        return self.capacity or self.train_settings.batch
+
+    # --- graphs
+
+    @cached_property
+    def objective(self) -> Objective:
+        """Forward, loss, backward, optimizer and running figures in one graph."""
+        graph, loss = self._forward(self.training)
+        gradients = self._gradients(graph, loss)
+        states: dict[str, StateVariable] = {}
+        for label, gradient in gradients.items():
+            states |= self._update(graph, label, gradient)
+        outputs = {k: v for k, v in graph.outputs.items() if k.startswith(("parameter:", "state:", "optimizer:"))}
+        progress = self._progress(graph, loss)
+        outputs |= {k: v for k, v in graph.outputs.items() if k.startswith("accumulator:")}
+        build = Build(graph, self.real)
+        step = build.add_op(Source("runtime", "step", TensorType(F64)))
+        graph.outputs = {**outputs, "output:loss": loss, "runtime:step": build.add(step, build.constant(1.0))}
+        return Objective(graph, states, progress)
+
+    def gradient_graph(self) -> Graph:
+        """Loss and gradients, nothing updated."""
+        graph, loss = self._forward(self.training)
+        gradients = self._gradients(graph, loss)
+        graph.outputs = {"output:loss": loss} | {f"output:gradient:{label}": value for label, value in gradients.items()}
+        return graph
+
+    def predict_graph(self) -> Graph:
+        """The prediction of every row."""
+        graph = _copied(self.inference.graph)
+        if "predict" not in graph.outputs:
+            place = self.unit.model.name.span
+            raise SourceError([Diagnostic("no-output", f"the model `{self.unit.model.name.id}` has no `predict`", place)])
+        graph.outputs = {"output:predict": graph.outputs["predict"]}
+        return graph
+
+    @cached_property
+    def evaluation(self) -> list[Stage]:
+        """The passes that compute loss and metrics over a whole set."""
+        graph = _copied(self.inference.graph)
+        results = {n.removeprefix("metric:"): v for n, v in graph.outputs.items() if n == "loss" or n.startswith("metric:")}
+        build = Build(graph, self.real)
+        return split_stream(graph, {name: mean_over_batch(build, value) for name, value in results.items()})
+
+    @cached_property
+    def statistics(self) -> list[Stage]:
+        """The passes that compute the fitted statistics over the training rows."""
+        graph = _expose_fits(self.inference.graph)
+        results = {name: value for name, value in graph.outputs.items() if name.startswith("fit:")}
+        return split_stream(graph, results) if results else []
+
+    def _forward(self, elaboration: Elaboration) -> tuple[Graph, int]:
+        graph = _copied(elaboration.graph)
+        if "loss" not in graph.outputs:
+            place = self.unit.model.name.span
+            message = f"the model `{self.unit.model.name.id}` has no `loss` and cannot be trained"
+            raise SourceError([Diagnostic("no-output", message, place, help="add `loss …`")])
+        for label in elaboration.states:
+            if f"next:{label}" in graph.outputs:
+                graph.outputs[f"state:{label}"] = graph.outputs[f"next:{label}"]
+        build = Build(graph, self.real, graph[graph.outputs["loss"]].where)
+        return graph, mean_over_batch(build, graph.outputs["loss"])
+
+    def _gradients(self, graph: Graph, loss: int) -> dict[str, int]:
+        """The gradient of loss plus penalties for every parameter."""
+        build = Build(graph, self.real, graph[loss].where)
+        nodes = {n.op.label: n.id for n in graph if isinstance(n.op, Source) and n.op.kind == "parameter"}
+        total = loss
+        for label, parameter in self.training.parameters.items():
+            for penalty in self._penalties(parameter):
+                build.where = parameter.where
+                value = apply_function(self.unit.library, build, penalty, [Tensor(nodes[label])], {}, self.train_settings.place).value
+                if isinstance(value, Tensor):
+                    total = build.add(total, build.cast(value.node, self.real))
+        build.where = graph[loss].where
+        return dict(zip(nodes, differentiate(build, total, list(nodes.values())), strict=True))
+
+    def _penalties(self, parameter: Parameter) -> list[Instance]:
+        """What a parameter costs: its layer's own penalties, else the model's if it has two axes or more."""
+        own = []
+        for name, strength in parameter.options.items():
+            function = self.unit.library.lookup(name)
+            assert function is not None
+            own.append(Instance(function, {(function.definition.settings or ())[0].name.id: strength}, "", function.definition.span))
+        if own:
+            return [self._with_defaults(i) for i in own]
+        whole = self.train_settings.regularize
+        return [whole] if whole is not None and parameter.type.rank >= 2 else []
+
+    def _with_defaults(self, instance: Instance) -> Instance:
+        from .frontend.syntax import Number
+
+        for setting in instance.function.definition.settings or ():
+            if setting.name.id not in instance.settings and isinstance(setting.default, Number):
+                instance.settings[setting.name.id] = setting.default.value
+        return instance
+
+    def _update(self, graph: Graph, label: str, gradient: int) -> dict[str, StateVariable]:
+        """The optimizer's body for one parameter."""
+        build = Build(graph, self.real, self.training.parameters[label].where)
+        names = {name: Tensor(build.add_op(Source("runtime", name, TensorType(F64)))) for name in ("step", "steps", "epoch")}
+        settings, place = self.train_settings, self.train_settings.place
+        optimizer = settings.optimizer
+        if "lr" in optimizer.settings:
+            rate = apply_function(self.unit.library, build, settings.schedule, [optimizer.settings["lr"]], names, place).value
+            optimizer = unscheduled(optimizer, {"lr": rate})
+        node = next(n.id for n in graph if isinstance(n.op, Source) and n.op.key == f"parameter:{label}")
+        before = dict(graph.outputs)
+        values = [Tensor(node), Tensor(gradient)]
+        done = apply_function(self.unit.library, build, optimizer, values, names, place, path=label)
+        states = {k.removeprefix("next:"): v for k, v in graph.outputs.items() if k.startswith("next:") and k not in before}
+        graph.outputs = before
+        if not isinstance(done.value, Tensor):
+            raise SourceError([Diagnostic("type-mismatch", "an optimizer returns the new value of the parameter", place)])
+        graph.outputs[f"parameter:{label}"] = build.cast(done.value.node, self.real)
+        for state, value in states.items():
+            graph.outputs[f"state:{state}"] = value
+        return done.states
+
+    def _progress(self, graph: Graph, loss: int) -> Stage | None:
+        """Accumulators of loss and metrics while training; figures that need several passes are left to evaluation."""
+        build = Build(graph, self.real)
+        results = {"loss": loss}
+        for name, value in self.training.graph.outputs.items():
+            if name.startswith("metric:"):
+                results[name.removeprefix("metric:")] = mean_over_batch(build, value)
+        single = {name: value for name, value in results.items() if len(split_stream(graph, {name: value})) == 1}
+        stages = split_stream(graph, single)
+        for accumulator in stages[0].accumulators if stages else ():
+            carry(graph, part_of(accumulator), accumulator)
+        return stages[0] if stages else None
+
+    # --- values at the start
+
+    def initial(self, parameter: Parameter | StateVariable, seed: int) -> Array:
+        """The first value of a parameter or state: its initialiser, run by the reference evaluator."""
+        shape = tuple(d for d in parameter.type.shape if isinstance(d, int))
+        build = Build(Graph("initial"), self.real, parameter.where)
+        place = parameter.where.span or self.unit.model.span
+        value: Value = parameter.init
+        if isinstance(value, Function | Instance):
+            value = apply_function(self.unit.library, build, value, [shape], {}, place, path=parameter.label).value
+        if isinstance(value, int | float):
+            value = Tensor(build.constant(float(value)))
+        if not isinstance(value, Tensor):
+            raise SourceError([Diagnostic("type-mismatch", "an initialiser gives a value for a shape", place)])
+        build.graph.outputs["value"] = build.broadcast_to(build.cast(value.node, self.real), shape)
+        sources = {name: 0.0 for name in RUNTIME} | {"seed": float(seed)}
+        return evaluate(build.graph, sources)["value"]
+
+    # --- programs
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The shared memory: parameters in the layout their products want."""
+        panelled = panelled_parameters([self.inference.graph, self.training.graph])
+        return Layout(self.target.panel(self.real), self.rows, panelled)
+
+    def program(self, name: str) -> Program:
+        """The program of an entry: `train`, `gradients`, `predict`, `evaluate.N` or `fit.N` (N counts passes from 0)."""
+        if name not in self._programs:
+            self._programs[name] = self._program(name)
+        return self._programs[name]
+
+    def entry_graph(self, name: str) -> Graph:
+        """The op graph behind an entry."""
+        kind, _, number = name.partition(".")
+        makers: dict[str, Callable[[], Graph]] = {
+            "train": lambda: self.objective.graph,
+            "gradients": self.gradient_graph,
+            "predict": self.predict_graph,
+            "evaluate": lambda: self.evaluation[int(number)].batch,
+            "fit": lambda: self.statistics[int(number)].batch,
+        }
+        return makers[kind]()
+
+    def _program(self, name: str) -> Program:
+        fusion = optimise(self.entry_graph(name), watch=self.watch, checked=self.checked)
+        lowered = self._lower(fusion)
+        used = _inputs(fusion.graph)
+        checks, fault = self._checks(used)
+        temporaries = {**checks.temporaries, **lowered.temporaries}
+        launches = [*checks.launches, *lowered.launches]
+        arena, size = plan(launches, temporaries, self.rows)
+        buffers: dict[str, Buffer] = dict(arena)
+        spaces = {ARENA: max(size, 64)}
+        for space in SPACES:
+            found, bytes_ = self.layout.buffers(space)
+            buffers |= found
+            spaces[space] = bytes_
+        gathers = tuple(self._gather(f"input:{f}") for f in used)
+        return Program(name, self.rows, buffers, spaces, tuple(launches), len(checks.launches), fault, gathers)
+
+    def _gather(self, key: str) -> Gather:
+        """How rows of a data set come into an input."""
+        place = self.layout.places["input"][key]
+        size = math.prod(d for d in place.shape if isinstance(d, int))
+        return Gather(key, size * place.dtype.bytes, place.strides[0] * place.dtype.bytes)
+
+    def _lower(self, fusion: Fusion) -> Lowered:
+        graph = fusion.graph
+        sources = {n.op.key: self._place(n.op.key, n.type) for n in graph if isinstance(n.op, Source)}
+        outputs = {name: self._place(name, graph.type(value)) for name, value in graph.outputs.items()}
+        return lower(fusion, sources, outputs, self.layout.panel)
+
+    def _place(self, key: str, kind: TensorType) -> Placement:
+        """Parameters, their gradients and optimizer states share one layout."""
+        owner = key.removeprefix("output:gradient:") if key.startswith("output:gradient:") else key.partition(":")[2]
+        like = None
+        for label, parameter in self.training.parameters.items():
+            related = owner == label or owner.startswith(f"{label}.")
+            if related and parameter.type.shape == kind.shape and not key.startswith("parameter:"):
+                like = f"parameter:{label}"
+        return self.layout.place(key, kind, like)
+
+    def _checks(self, used: Sequence[str]) -> tuple[Lowered, str | None]:
+        """Kernels that find a class index out of range before anything reads it."""
+        fields = [self.inference.fields[f] for f in used if self.inference.fields[f].classes is not None]
+        if not fields:
+            return Lowered([], {}), None
+        build = Build(Graph("checks"), self.real, NOWHERE)
+        fault = build.constant(0, I32)
+        for number, entry in enumerate(self.inference.fields.values(), 1):
+            if entry not in fields:
+                continue
+            value = build.add_op(Source("input", entry.name, entry.type))
+            outside = build.apply("or", build.lt(value, build.constant(0, I32)), build.apply("ge", value, build.constant(entry.classes or 0, I32)))
+            bad = build.add_op(Reduce("any", (0,)), outside)
+            fault = build.apply("max", fault, build.select(bad, build.constant(number, I32), build.constant(0, I32)))
+        build.graph.outputs["output:fault"] = fault
+        lowered = self._lower(optimise(build.graph))
+        renamed = {name: f"check.{name}" for name in lowered.temporaries}
+        return _renamed(lowered, renamed), "output:fault"
+
+
+def mean_over_batch(build: Build, value: int) -> int:
+    """The mean over the rows of a value a sample; what has no batch axis is whole already."""
+    kind = build.type(value)
+    if not kind.shape or kind.shape[0] != BATCH:
+        return value
+    build.where = build.graph[value].where
+    return build.div(build.sum(value, [0]), build.extent(BATCH))
+
+
+def _copied(graph: Graph) -> Graph:
+    return rewrite(graph, lambda new, node, operands: None)
+
+
+def _expose_fits(graph: Graph) -> Graph:
+    """The graph with every fitted statistic replaced by the expression that computes it."""
+    outputs = graph.outputs
+    number: dict[str, int] = {}
+
+    def rule(new: Graph, node: Node, operands: tuple[int, ...]) -> int | None:
+        made = number[node.op.key] if isinstance(node.op, Source) and node.op.kind == "fit" else new.add(node.op, operands, node.where)
+        number.update({name: made for name, value in outputs.items() if value == node.id})
+        return made
+
+    return rewrite(graph, rule)
+
+
+def _inputs(graph: Graph) -> list[str]:
+    live = graph.live()
+    return [n.op.label for n in graph if n.id in live and isinstance(n.op, Source) and n.op.kind == "input"]
+
+
+def _renamed(lowered: Lowered, names: Mapping[str, str]) -> Lowered:
+    """The same kernels with other names for their temporaries."""
+    launches = [Launch(rename(launch.kernel, names), launch.label, launch.where) for launch in lowered.launches]
+    return Lowered(launches, {names[k]: replace(v, buffer=names[k]) for k, v in lowered.temporaries.items()})

@@ -1,0 +1,215 @@
+"""The `train` and `data` blocks: settings checked by name, evaluated, overridden from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..diagnostics import did_you_mean
+from ..errors import RanvierError
+from ..ir.build import Build
+from ..ir.graph import Graph
+from ..ir.types import F64
+from ..source import Span
+from .context import Context, Refused
+from .elaborate import Elaborator
+from .library import Library
+from .syntax import Block, Call, Expression, Name, Setting
+from .values import Function, Instance, Scope, Value, describe
+
+SPACES = {"optimizer": "optimizer", "schedule": "schedule"}
+KNOWN = {
+    "train": ("optimizer", "schedule", "regularize", "batch", "epochs", "validate", "stop", "seed"),
+    "data": ("source", "features", "target", "test", "validate", "split", "stratify", "group", "time"),
+    "tune": ("folds", "trials", "best", "search"),
+}
+DEFAULTS = "defaults.nn"
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a `train` block says, defaults filled in. `validate` is the share of the training rows held out."""
+
+    optimizer: Instance
+    schedule: Instance
+    regularize: Instance | None
+    stop: Instance | None
+    batch: int
+    epochs: int
+    validate: float
+    seed: int
+    place: Span
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What a `data` block says: where rows come from, which columns feed which name, the share held out for the test."""
+
+    source: str | None
+    columns: Mapping[str, tuple[str, ...]]
+    test: float
+    place: Span | None
+
+
+@dataclass
+class _Reader:
+    elaborator: Elaborator
+    overrides: Mapping[str, Value]
+    used: set[str]
+
+    @property
+    def context(self) -> Context:
+        return self.elaborator.context
+
+    def evaluate(self, setting: Setting) -> Value:
+        """The value of a setting; optimizers and schedules are looked up in their own space first."""
+        library = self.elaborator.library
+        library.space = SPACES.get(setting.name.id, "")
+        try:
+            value = self.elaborator.evaluate(setting.value, Scope())
+            if isinstance(value, Function) and value.definition.settings is not None:
+                value = self.elaborator.make(value, ([], {}), setting.value, Scope())
+        finally:
+            library.space = ""
+        return value
+
+    def override(self, path: str, value: Value) -> Value:
+        """The command line's word for a setting, and for the settings inside a call (`optimizer.lr`)."""
+        if path in self.overrides:
+            self.used.add(path)
+            value = self.overrides[path]
+        if isinstance(value, Instance):
+            for name in value.settings:
+                if f"{path}.{name}" in self.overrides:
+                    self.used.add(f"{path}.{name}")
+                    value.settings[name] = self.overrides[f"{path}.{name}"]
+        return value
+
+    def number(self, setting: Setting, value: Value, low: float, high: float, whole: bool) -> float:
+        """A number in a range."""
+        kind = int if whole else (int, float)
+        if isinstance(value, float) and whole and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            sort = "a whole number" if whole else "a number"
+            shown = value if isinstance(value, int | float) else describe(value)
+            self.context.refuse("bad-setting", f"`{setting.name.id}` is {sort} from {low} to {high}, not {shown}", setting.value.span)
+        return value
+
+
+RANGES: dict[str, tuple[float, float, bool]] = {
+    "batch": (1, 2**24, True),
+    "epochs": (0, 10**9, True),
+    "validate": (0, 0.9, False),
+    "seed": (0, 2**32 - 1, True),
+    "test": (0, 0.9, False),
+}
+
+
+def read_train(library: Library, blocks: Mapping[str, Block], overrides: Mapping[str, Value]) -> TrainSettings:
+    """The `train` block over the defaults of the standard library; raises SourceError, or RanvierError for an unknown override."""
+    from .library import standard_sources
+    from .parser import parse
+
+    default = parse(standard_sources()[DEFAULTS]).blocks[0]
+    block = blocks.get("train", default)
+    reader = _reader(library, overrides)
+    values: dict[str, Value] = {}
+    for source in (default, block):
+        for setting in source.settings:
+            try:
+                values[setting.name.id] = _train_setting(reader, setting)
+            except Refused:
+                values.pop(setting.name.id, None)
+    unused = [k for k in overrides if k.startswith("train.") and k not in reader.used]
+    if unused:
+        known = [f"train.{k}" for k in KNOWN["train"]]
+        raise RanvierError(f"no setting is called `{unused[0]}`" + (f"; {hint}" if (hint := did_you_mean(unused[0], known)) else ""))
+    reader.context.finish()
+    return TrainSettings(place=block.span, **{k: values.get(k) for k in KNOWN["train"]})  # type: ignore[arg-type]
+
+
+def _train_setting(reader: _Reader, setting: Setting) -> Value:
+    name = setting.name.id
+    if name not in KNOWN["train"]:
+        hint = did_you_mean(name, KNOWN["train"]) or f"the settings are {', '.join(KNOWN['train'])}"
+        reader.context.refuse("unknown-setting", f"a train block has no setting `{name}`", setting.name.span, help=hint)
+    value = reader.override(f"train.{name}", reader.evaluate(setting))
+    if name in RANGES:
+        return reader.number(setting, value, *RANGES[name])
+    if not isinstance(value, Instance):
+        reader.context.refuse("type-mismatch", f"`{name}` is a call such as `{_example(name)}`, not {describe(value)}", setting.value.span)
+    wanted = SPACES.get(name, "fn")
+    if value.function.definition.kind != wanted:
+        kind = value.function.definition.kind
+        reader.context.refuse("type-mismatch", f"`{value.function.name}` is a {kind}, not a {wanted}", setting.value.span)
+    return value
+
+
+def _example(name: str) -> str:
+    return {"optimizer": "adam(lr = 1e-3)", "schedule": "cosine(warmup = 5%)", "regularize": "l2(1e-4)"}.get(name, "patience(5)")
+
+
+def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[str, Value], names: tuple[str, ...]) -> DataSettings:
+    """The `data` block; `names` are the inputs and targets that may be given columns."""
+    block = blocks.get("data")
+    if block is None:
+        return DataSettings(None, {}, _number(overrides, "data.test", 0.0), None)
+    reader = _reader(library, overrides)
+    source, columns, test = None, dict[str, tuple[str, ...]](), 0.0
+    for setting in block.settings:
+        try:
+            name = setting.name.id
+            if name in names:
+                columns[name] = _columns(reader, setting.value)
+            elif name == "source":
+                value = reader.override("data.source", reader.evaluate(setting))
+                if not isinstance(value, str):
+                    reader.context.refuse("type-mismatch", f"`source` is the path of a file, not {describe(value)}", setting.value.span)
+                source = value
+            elif name == "test":
+                test = float(reader.number(setting, reader.override("data.test", reader.evaluate(setting)), *RANGES["test"]))
+            else:
+                hint = did_you_mean(name, ("source", "test", *names))
+                reader.context.refuse("unknown-setting", f"a data block has no setting `{name}`", setting.name.span, help=hint)
+        except Refused:
+            continue
+    reader.context.finish()
+    return DataSettings(source, columns, test, block.span)
+
+
+def _number(overrides: Mapping[str, Value], key: str, default: float) -> float:
+    value = overrides.get(key, default)
+    return float(value) if isinstance(value, int | float) else default
+
+
+def _columns(reader: _Reader, expression: Expression) -> tuple[str, ...]:
+    """`column(a)` or `columns(a, b)`: names of columns, which stand for themselves."""
+    named = isinstance(expression, Call) and isinstance(expression.callee, Name) and expression.callee.id in ("column", "columns")
+    if not named:
+        reader.context.refuse("bad-setting", "say which columns: `column(name)` or `columns(first, second)`", expression.span)
+    assert isinstance(expression, Call)
+    found = []
+    for argument in expression.arguments:
+        value = argument.value
+        if isinstance(value, Name):
+            found.append(value.id)
+        elif (text := getattr(value, "value", None)) and isinstance(text, str):
+            found.append(text)
+        else:
+            reader.context.refuse("bad-setting", "a column is a name, or a text in quotes", argument.span)
+    return tuple(found)
+
+
+def _reader(library: Library, overrides: Mapping[str, Value]) -> _Reader:
+    context = Context(Build(Graph("blocks"), F64), training=True)
+    elaborator = Elaborator(context, library)
+    place = library.file.source
+    root = Instance(Function(next(iter(library.own.values())).definition), {}, "", Span(place, 0, 0))
+    elaborator.instances.append(root)
+    return _Reader(elaborator, overrides, set())
+
+
+def unscheduled(optimizer: Instance, settings: Mapping[str, Value]) -> Instance:
+    """The optimizer with some settings replaced."""
+    return replace(optimizer, settings={**optimizer.settings, **settings})

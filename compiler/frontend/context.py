@@ -1,0 +1,212 @@
+"""What an elaboration gathers: the graph under construction, parameters, states, outputs, diagnostics and the chain of calls."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from ..diagnostics import Diagnostic, Note
+from ..errors import SourceError
+from ..ir.build import Build
+from ..ir.graph import Graph, Where
+from ..ir.op import ShapeError
+from ..ir.ops import Source
+from ..ir.types import F64, U32, DType, Symbol, TensorType
+from ..source import Span
+from .values import Instance, Label, Tensor, Value
+
+MAXIMUM_DEPTH = 60
+MAXIMUM_NODES = 100_000
+
+
+class Refused(Exception):
+    """A statement cannot go on; its diagnostic is recorded."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """An input or target as declared: shape a sample, and the number of classes of a class index."""
+
+    name: str
+    type: TensorType
+    classes: int | None
+    span: Span
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A trained tensor: where it lives, its shape, the initialiser and who asked for it. `layer` is the path, `span` the `param` statement."""
+
+    label: str
+    type: TensorType
+    init: Value
+    where: Where
+    options: dict[str, Value]
+
+
+@dataclass(frozen=True)
+class StateVariable:
+    """A tensor that a training step may change without a gradient (running statistics), with its value at the start."""
+
+    label: str
+    type: TensorType
+    init: Value
+    where: Where
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One application of a layer, for the summary: its path, what it is, shapes in and out (a sample), where."""
+
+    path: str
+    kind: str
+    settings: str
+    inputs: tuple[str, ...]
+    output: str
+    span: Span
+    depth: int
+
+
+@dataclass
+class Context:
+    """The state of one elaboration."""
+
+    build: Build
+    training: bool
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    fields: dict[str, Field] = field(default_factory=dict)
+    targets: set[str] = field(default_factory=set)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    states: dict[str, StateVariable] = field(default_factory=dict)
+    fits: dict[str, TensorType] = field(default_factory=dict)
+    layers: list[Layer] = field(default_factory=list)
+    frames: list[Note] = field(default_factory=list)
+    sources: dict[str, int] = field(default_factory=dict)
+    draws: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Graph:
+        """The graph under construction."""
+        return self.build.graph
+
+    @property
+    def real(self) -> DType:
+        """The float type of the model."""
+        return self.build.real
+
+    # provenance and errors
+
+    @contextmanager
+    def call(self, text: str, span: Span) -> Iterator[None]:
+        """Note that what follows happens inside a call."""
+        if len(self.frames) >= MAXIMUM_DEPTH:
+            self.refuse("too-deep", f"calls nest deeper than {MAXIMUM_DEPTH}; does a definition call itself?", span)
+        self.frames.append(Note(text, span))
+        yield
+        self.frames.pop()
+
+    @contextmanager
+    def at(self, span: Span, layer: str) -> Iterator[None]:
+        """Give nodes made inside their provenance."""
+        before = self.build.where
+        calls = tuple(f.span for f in reversed(self.frames) if f.span)
+        self.build.where = Where(span, layer, calls)
+        try:
+            yield
+        finally:
+            self.build.where = before
+
+    def report(
+        self, code: str, message: str, span: Span | None, notes: Sequence[Note] = (), help: str | None = None
+    ) -> None:
+        """Record a diagnostic with the present chain of calls; the same one is recorded once."""
+        diagnostic = Diagnostic(code, message, span, tuple(notes), tuple(reversed(self.frames)), help)
+        same = [d for d in self.diagnostics if d.span == span and d.code == code and d.message == message]
+        if not same:
+            self.diagnostics.append(diagnostic)
+
+    def refuse(self, code: str, message: str, span: Span | None, notes: Sequence[Note] = (), help: str | None = None) -> NoReturn:
+        """Record a diagnostic and give up the statement."""
+        self.report(code, message, span, notes, help)
+        raise Refused
+
+    @contextmanager
+    def shapes(self, span: Span, operands: Sequence[tuple[Value, Span]]) -> Iterator[None]:
+        """Turn a `ShapeError` into a diagnostic that shows both ends with their shapes."""
+        if len(self.graph) > MAXIMUM_NODES:
+            self.refuse("too-large", f"the model needs more than {MAXIMUM_NODES} operations", span)
+        try:
+            yield
+        except ShapeError as error:
+            notes = [
+                Note(f"this is {self.spell(value)}", place)
+                for value, place in operands
+                if isinstance(value, Tensor)
+            ]
+            self.refuse("shape-mismatch", str(error), span, notes, error.help)
+
+    def finish(self) -> None:
+        """Raise everything that was recorded, in the order of the places."""
+        if self.diagnostics:
+            raise SourceError(in_order(self.diagnostics))
+
+    # tensors
+
+    def body(self, tensor: Tensor) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return tuple(d for d in self.build.type(tensor.node).shape if not isinstance(d, Symbol))
+
+    def batched(self, tensor: Tensor) -> bool:
+        """True when the value differs from sample to sample."""
+        shape = self.build.type(tensor.node).shape
+        return bool(shape) and isinstance(shape[0], Symbol)
+
+    def spell(self, value: Value) -> str:
+        """A tensor's type a sample, as messages show it."""
+        assert isinstance(value, Tensor)
+        dims = ", ".join(map(str, self.body(value)))
+        if value.classes is not None:
+            return f"class[{value.classes}]" + (f" of shape [{dims}]" if dims else "")
+        return f"{self.build.type(value.node).dtype}[{dims}]"
+
+    def source(self, kind: str, label: str, type_: TensorType) -> int:
+        """The node of a named value from outside, one for each label."""
+        source = Source(kind, label, type_)
+        if source.key not in self.sources:
+            self.sources[source.key] = self.build.add_op(source)
+        return self.sources[source.key]
+
+    def runtime(self, label: str) -> Tensor:
+        """A scalar that the driver sets: step, steps, epoch, seed."""
+        return Tensor(self.source("runtime", label, TensorType(F64)))
+
+    def stream(self, path: str) -> int:
+        """A number for the next random draw of a layer, the same in every elaboration of the same file."""
+        self.draws[path] = self.draws.get(path, 0) + 1
+        return zlib.crc32(f"{path}#{self.draws[path]}".encode())
+
+    def random_key(self, path: str) -> int:
+        """The u32 key of a draw: the run's seed mixed with the draw's own number."""
+        build = self.build
+        seed = build.cast(self.runtime("seed").node, U32)
+        return build.apply("xor", seed, build.constant(self.stream(path), U32))
+
+
+def in_order(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Diagnostics by file and place."""
+    return sorted(diagnostics, key=lambda d: (d.span.source.name, d.span.start) if d.span else ("", -1))
+
+
+def instance_label(instance: Instance, name: str) -> str:
+    """The name by which the outside knows a tensor of a layer: `dense_1.weight`."""
+    return f"{instance.path}.{name}" if instance.path else name
+
+
+def labels(count: int) -> tuple[Label, ...]:
+    """Fresh labels for unnamed axes."""
+    from .values import fresh_label
+
+    return tuple(fresh_label("...") for _ in range(count))

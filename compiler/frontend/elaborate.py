@@ -1,0 +1,523 @@
+"""A model becomes an op graph: layers are made and applied, parameters and states are born, both ends of every mismatch are known.
+
+The result holds one graph whose outputs are named by role: `predict`, `loss` (a sample's, or the batch's), `metric:NAME`, `next:LABEL`
+(the new value of a state) and `fit:LABEL` (a statistic of the training rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..diagnostics import Diagnostic, did_you_mean
+from ..errors import SourceError
+from ..ir.build import Build
+from ..ir.graph import Graph
+from ..ir.ops import Source
+from ..ir.types import BATCH, DTYPES, F32, I32, DType, TensorType
+from ..source import Span
+from .context import Context, Field, Layer, Parameter, Refused, StateVariable, instance_label
+from .expressions import Arguments, Expressions
+from .library import Library
+from .patterns import match_pattern
+from .syntax import (
+    Assign,
+    Definition,
+    Expression,
+    ExpressionStatement,
+    Fit,
+    If,
+    Input,
+    Loss,
+    Metric,
+    NextState,
+    Param,
+    Predict,
+    Repeat,
+    Require,
+    Return,
+    State,
+    Statement,
+    Target,
+    TypeExpression,
+)
+from .syntax import Parameter as SyntaxParameter
+from .values import POISON, Function, Instance, Poison, Scope, Tensor, Value, describe, fresh_label
+
+MAXIMUM_REPEAT = 10_000
+MAXIMUM_DIM = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Elaboration:
+    """A model as an op graph, and what the outside must know of it."""
+
+    graph: Graph
+    fields: dict[str, Field]
+    targets: frozenset[str]
+    parameters: dict[str, Parameter]
+    states: dict[str, StateVariable]
+    fits: dict[str, TensorType]
+    layers: tuple[Layer, ...]
+    settings: dict[str, Value] = field(default_factory=dict)
+
+
+class _Returned(Exception):
+    """A `return` was reached."""
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+
+
+@dataclass
+class Elaborator(Expressions):
+    """Runs bodies: statements, layers, cells, functions, the model. `state_shape` is that of a state declared without a type."""
+
+    state_shape: tuple[int, ...] = ()
+
+    # making and applying
+
+    def make(self, function: Function, arguments: Arguments, site: Expression, scope: Scope) -> Instance:
+        """The layer that this place makes: born at the first visit, the same at every later application of what contains it."""
+        parent, counter = self.instances[-1], self.occurrences[-1]
+        visit = counter[id(site)] = counter.get(id(site), -1) + 1
+        key = (id(site), visit)
+        if key in parent.children:
+            return parent.children[key]
+        settings = Scope()
+        with self.context.call(function.name, site.span):
+            self.bind(function.definition, function.definition.settings or (), arguments, settings, site.span)
+        path = parent.path
+        if function.definition.kind in ("layer", "cell"):
+            parent.counts[function.name] = parent.counts.get(function.name, 0) + 1
+            own = f"{function.name}_{parent.counts[function.name]}"
+            path = f"{parent.path}.{own}" if parent.path else own
+        parent.children[key] = Instance(function, settings.values, path, site.span, dict(parent.options))
+        return parent.children[key]
+
+    def apply(self, instance: Instance, arguments: Arguments, site: Expression) -> Value:
+        """Apply a layer, a two-list function or a cell."""
+        definition = instance.function.definition
+        if definition.kind not in ("layer", "fn"):
+            reason = "are not compiled yet" if definition.kind == "cell" else "are not applied by hand"
+            self.context.refuse("unsupported", f"`{instance.function.name}`: {definition.kind}s {reason}", site.span)
+        scope = Scope(dict(instance.settings))
+        self.instances.append(instance)
+        self.occurrences.append({})
+        try:
+            with self.context.call(instance.function.name, site.span):
+                self.bind(definition, definition.inputs or (), arguments, scope, site.span)
+                value = self.run_body(definition, scope)
+        finally:
+            self.instances.pop()
+            self.occurrences.pop()
+        if definition.kind == "layer":
+            self.note_layer(instance, arguments, value, site)
+        instance.applied += 1
+        return value
+
+    def run_function(self, function: Function, arguments: Arguments, site: Expression) -> Value:
+        """Call a one-list function."""
+        scope = Scope()
+        with self.context.call(function.name, site.span):
+            self.bind(function.definition, function.definition.inputs or (), arguments, scope, site.span)
+            return self.run_body(function.definition, scope)
+
+    def bind(
+        self, definition: Definition, parameters: Sequence[SyntaxParameter], arguments: Arguments, scope: Scope, place: Span
+    ) -> None:
+        """Arguments meet an argument list: positions, names, defaults, patterns."""
+        positional, named = arguments
+        names = [p.name.id for p in parameters]
+        what = f"`{definition.name.id}`"
+        if len(positional) > len(parameters):
+            self.context.refuse("bad-argument", f"{what} takes {len(parameters)} arguments here, not {len(positional)}", place)
+        given = dict(zip(names, positional, strict=False))
+        for name, value in named.items():
+            if name not in names:
+                self.context.refuse("unknown-argument", f"{what} has no argument `{name}`", value[1], help=did_you_mean(name, names))
+            if name in given:
+                self.context.refuse("bad-argument", f"`{name}` of {what} is given twice", value[1])
+            given[name] = value
+        for parameter in parameters:
+            name = parameter.name.id
+            if name in given:
+                value, where = given[name]
+            elif parameter.default is not None:
+                value, where = self.evaluate(parameter.default, scope), parameter.span
+            else:
+                self.context.refuse("missing-argument", f"{what} needs `{name}`", place)
+            scope.values[name] = self.fitted(parameter.type, value, scope, where)
+
+    def fitted(self, pattern: TypeExpression | None, value: Value, scope: Scope, where: Span) -> Value:
+        """A value that passed its pattern."""
+        if isinstance(value, Poison):
+            raise Refused
+        if pattern is None:
+            return value
+        tensor = self.tensor(value, where)
+        return match_pattern(self.context, pattern, tensor, scope, self.evaluate, where)
+
+    def run_body(self, definition: Definition, scope: Scope) -> Value:
+        """The value that a body returns; poison when a statement of it failed."""
+        before = len(self.context.diagnostics)
+        try:
+            self.run(definition.body, scope)
+        except _Returned as returned:
+            return POISON if len(self.context.diagnostics) > before and not _usable(returned.value) else returned.value
+        if len(self.context.diagnostics) > before:
+            return POISON
+        self.context.refuse("no-return", f"`{definition.name.id}` returns nothing", definition.name.span)
+
+    def note_layer(self, instance: Instance, arguments: Arguments, value: Value, site: Expression) -> None:
+        """Record an application for the summary."""
+        inputs = tuple(self.context.spell(v) for v, _ in arguments[0] if isinstance(v, Tensor))
+        output = self.context.spell(value) if isinstance(value, Tensor) else describe(value)
+        settings = ", ".join(f"{k}={_short(v)}" for k, v in instance.settings.items())
+        depth = len(self.instances)
+        self.context.layers.append(Layer(instance.path, instance.function.name, settings, inputs, output, site.span, depth))
+
+    # statements
+
+    def run(self, statements: Sequence[Statement], scope: Scope) -> None:
+        """Statements in order; one that fails poisons the names it would have bound, and the rest goes on."""
+        for statement in statements:
+            try:
+                self.statement(statement, scope)
+            except Refused:
+                for name in _bound(statement):
+                    scope.values[name] = POISON
+                if isinstance(statement, NextState):
+                    scope.next_values[statement.name.id] = POISON
+                if isinstance(statement, Return):
+                    raise _Returned(POISON) from None
+
+    def statement(self, statement: Statement, scope: Scope) -> None:
+        """One statement."""
+        match statement:
+            case Assign():
+                self.assign(statement, scope)
+            case Return():
+                values = tuple(self.evaluate(v, scope) for v in statement.values)
+                raise _Returned(values[0] if len(values) == 1 else values)
+            case Param():
+                scope.values[statement.name.id] = self.parameter(statement, scope)
+            case If():
+                self.branch(statement, scope)
+            case Repeat():
+                self.repeat(statement, scope)
+            case Require():
+                self.require(statement, scope)
+            case State():
+                self.state(statement, scope)
+            case NextState():
+                self.next_state(statement, scope)
+            case Fit():
+                self.fit(statement, scope)
+            case Input() | Target():
+                scope.values[statement.name.id] = self.declare(statement, scope)
+            case Predict() | Loss() | Metric():
+                self.output(statement, scope)
+            case ExpressionStatement():
+                self.context.refuse("unused-value", "the value of this line goes nowhere", statement.span, help="assign it or remove it")
+
+    def assign(self, statement: Assign, scope: Scope) -> None:
+        """`y = …`, or several names from a list of values."""
+        value = self.evaluate(statement.value, scope)
+        if len(statement.names) == 1:
+            scope.values[statement.names[0].id] = value
+            return
+        if isinstance(value, Poison):
+            raise Refused
+        if not isinstance(value, tuple) or len(value) != len(statement.names):
+            got = f"a list of {len(value)}" if isinstance(value, tuple) else describe(value)
+            self.context.refuse("type-mismatch", f"{len(statement.names)} names cannot take {got}", statement.span)
+        for name, part in zip(statement.names, value, strict=True):
+            scope.values[name.id] = part
+
+    def branch(self, statement: If, scope: Scope) -> None:
+        """`if`, decided now."""
+        condition = self.evaluate(statement.condition, scope)
+        if isinstance(condition, Poison):
+            raise Refused
+        if not isinstance(condition, bool):
+            message = f"`if` is decided at compile time and needs a truth value, not {describe(condition)}"
+            self.context.refuse("type-mismatch", message, statement.condition.span, help="between tensors use `a if condition else b`")
+        self.run(statement.then if condition else statement.otherwise, scope)
+
+    def repeat(self, statement: Repeat, scope: Scope) -> None:
+        """`repeat n`, unrolled."""
+        count = self.integer(statement.count, scope)
+        if not 0 <= count <= MAXIMUM_REPEAT:
+            self.context.refuse("too-large", f"`repeat` takes 0 to {MAXIMUM_REPEAT} turns, not {count}", statement.count.span)
+        for turn in range(count):
+            before = len(self.context.diagnostics)
+            if statement.variable is not None:
+                scope.values[statement.variable.id] = turn
+            self.run(statement.body, scope)
+            if len(self.context.diagnostics) > before:
+                return
+
+    def require(self, statement: Require, scope: Scope) -> None:
+        """A library writer's own check; `{name}` in the message shows a value."""
+        condition = self.evaluate(statement.condition, scope)
+        if isinstance(condition, bool) and not condition:
+            text = statement.message.value
+            for name, value in scope.values.items():
+                text = text.replace("{" + name + "}", self.context.spell(value) if isinstance(value, Tensor) else str(value))
+            caller = self.context.frames[-1].span if self.context.frames else statement.span
+            self.context.refuse("requirement", text, caller)
+        if not isinstance(condition, bool | Poison):
+            self.context.refuse("type-mismatch", f"`require` needs a truth value, not {describe(condition)}", statement.condition.span)
+
+    def dims(self, type_: TypeExpression | None, scope: Scope) -> tuple[int, ...]:
+        """The numbers of a declared shape."""
+        result: list[int] = []
+        for dim in (type_.dims or ()) if type_ else ():
+            size = self.integer(dim, scope)
+            if not 1 <= size <= MAXIMUM_DIM:
+                self.context.refuse("bad-shape", f"an axis has 1 to {MAXIMUM_DIM} elements, not {size}", dim.span)
+            result.append(size)
+        total = 1
+        for size in result:
+            total *= size
+        if total > MAXIMUM_DIM:
+            assert type_ is not None
+            self.context.refuse("too-large", f"{result} has {total} elements, more than {MAXIMUM_DIM}", type_.span)
+        return tuple(result)
+
+    def named(self, node: int, type_: TypeExpression | None, scope: Scope, classes: int | None = None) -> Tensor:
+        """A tensor whose axes are labelled by the names in its declared shape."""
+        names = [scope.labels.get(d.span.text) or fresh_label(d.span.text) for d in (type_.dims or ())] if type_ else []
+        return Tensor(node, tuple(names), classes)
+
+    def parameter(self, statement: Param, scope: Scope) -> Tensor:
+        """A trained tensor: made at the layer's first application, the same one later."""
+        instance, name = self.instances[-1], statement.name.id
+        shape = self.dims(statement.type, scope)
+        label = instance_label(instance, name)
+        if label in self.context.parameters:
+            known = self.context.parameters[label]
+            if known.type.shape != shape:
+                message = f"`{label}` has shape {list(known.type.shape)}; this application would need {list(shape)}"
+                self.context.refuse("shape-mismatch", message, self.instances[-1].span)
+        else:
+            with self.at(statement.span):
+                where = self.context.build.where
+            kind = TensorType(self.context.real, shape)
+            init = self.evaluate(statement.init, scope)
+            self.context.parameters[label] = Parameter(label, kind, init, where, dict(instance.options))
+        with self.at(statement.span):
+            node = self.context.source("parameter", label, TensorType(self.context.real, shape))
+        return self.named(node, statement.type, scope)
+
+    def state(self, statement: State, scope: Scope) -> None:
+        """Variables that a training step may change."""
+        for name in statement.names:
+            label = instance_label(self.instances[-1], name.id)
+            shape = self.dims(statement.type, scope) if statement.type else self.state_shape
+            kind = TensorType(self.context.real, shape)
+            with self.at(statement.span):
+                node = self.context.source("state", label, kind)
+                init = self.evaluate(statement.init, scope)
+                self.context.states.setdefault(label, StateVariable(label, kind, init, self.context.build.where))
+            scope.values[name.id] = self.named(node, statement.type, scope) if statement.type else self.unnamed(node)
+
+    def next_state(self, statement: NextState, scope: Scope) -> None:
+        """The new value of a state: takes effect after the step, and only while training."""
+        name = statement.name.id
+        label = instance_label(self.instances[-1], name)
+        if label not in self.context.states:
+            self.context.refuse("unknown-name", f"`{name}` is no state of this body", statement.name.span)
+        value = self.tensor(self.evaluate(statement.value, scope), statement.value.span)
+        state = self.context.states[label]
+        place = [(value, statement.value.span)]
+        with self.context.shapes(statement.span, place), self.at(statement.span):
+            if self.context.batched(value) or self.context.body(value) != state.type.shape:
+                message = f"the new value of `{name}` is {self.context.spell(value)}, the state {list(state.type.shape)}"
+                self.context.refuse("shape-mismatch", message, statement.value.span)
+            self.context.graph.outputs[f"next:{label}"] = self.context.build.cast(value.node, state.type.dtype)
+        scope.next_values[name] = value
+
+    def fit(self, statement: Fit, scope: Scope) -> None:
+        """A statistic of the training rows: its expression is computed once, before training; here it is a value from outside."""
+        label = instance_label(self.instances[-1], statement.name.id)
+        value = self.tensor(self.evaluate(statement.value, scope), statement.value.span)
+        if self.context.batched(value):
+            message = f"`{statement.name.id}` differs from row to row: a statistic reduces over [batch]"
+            self.context.refuse("bad-statistic", message, statement.value.span)
+        with self.at(statement.span):
+            node = self.context.build.cast(value.node, self.context.real)
+            kind = self.context.build.type(node)
+            self.context.graph.outputs[f"fit:{label}"] = node
+            self.context.fits[label] = kind
+            scope.values[statement.name.id] = Tensor(self.context.source("fit", label, kind), value.axes)
+
+    # the model
+
+    def declare(self, statement: Input | Target, scope: Scope) -> Tensor:
+        """An input or target: an array from outside, one row a sample."""
+        name, type_ = statement.name.id, statement.type
+        if name in self.context.fields:
+            self.context.refuse("duplicate-name", f"`{name}` is declared twice", statement.name.span)
+        classes = None
+        if type_.dtype == "class":
+            classes = self.class_count(type_, scope)
+            kind = TensorType(I32, (BATCH,))
+        elif type_.dtype in ("u8", "i32", "f32", "f64", "bool"):
+            dtype = DTYPES[type_.dtype]
+            kind = TensorType(self.context.real if dtype.is_float else dtype, (BATCH, *self.dims(type_, scope)))
+        else:
+            known = ("u8", "i32", "f32", "f64", "bool", "class")
+            help_ = did_you_mean(type_.dtype or "", known) or "write for example `f32[4]` or `class[10]`"
+            self.context.refuse("unknown-type", f"`{type_.span.text}` is no type of an array", type_.span, help=help_)
+        self.context.fields[name] = Field(name, kind, classes, statement.span)
+        if isinstance(statement, Target):
+            self.context.targets.add(name)
+        with self.at(statement.span):
+            node = self.context.source("input", name, kind)
+        return self.named(node, type_ if classes is None else None, scope, classes)
+
+    def class_count(self, type_: TypeExpression, scope: Scope) -> int:
+        """The number of classes of `class[n]`."""
+        if not type_.dims or len(type_.dims) != 1:
+            self.context.refuse("unknown-type", "a class index says its number of classes", type_.span, help="write `class[10]`")
+        count = self.integer(type_.dims[0], scope)
+        if not 2 <= count <= 2**24:
+            self.context.refuse("bad-shape", f"a class index has 2 to {2**24} classes, not {count}", type_.dims[0].span)
+        return count
+
+    def output(self, statement: Predict | Loss | Metric, scope: Scope) -> None:
+        """`predict`, `loss`, `metric`."""
+        name = "predict" if isinstance(statement, Predict) else "loss"
+        if isinstance(statement, Metric):
+            name = "metric:" + (statement.name.id if statement.name else _function_name(statement.value))
+        if name in self.context.graph.outputs:
+            self.context.refuse("duplicate-name", f"`{name.removeprefix('metric:')}` is stated twice", statement.span)
+        tensor = self.tensor(self.evaluate(statement.value, scope), statement.value.span)
+        with self.at(statement.value.span):
+            build = self.context.build
+            node = tensor.node
+            if not isinstance(statement, Predict) and not build.type(node).dtype.is_float:
+                node = build.cast(node, build.real)
+            if isinstance(statement, Loss) and tensor.axes:
+                message = f"the loss of a sample is one number, not {self.context.spell(tensor)}"
+                self.context.refuse("shape-mismatch", message, statement.value.span, help="reduce it, for example with `mean(…)`")
+            self.context.graph.outputs[name] = node
+
+    def model(self, definition: Definition, settings: Mapping[str, Value]) -> dict[str, Value]:
+        """The whole model with the given settings; returns all of them, defaults included."""
+        scope = Scope()
+        known = [p.name.id for p in definition.settings or ()]
+        for name in settings:
+            if name not in known:
+                hint = did_you_mean(name, known) or (f"its settings are {', '.join(known)}" if known else "it has no settings")
+                self.context.report("unknown-setting", f"`{definition.name.id}` has no setting `{name}`", definition.name.span, help=hint)
+        place = definition.name.span
+        self.instances.append(Instance(Function(definition), scope.values, "", place))
+        given: Arguments = ([], {k: (v, place) for k, v in settings.items() if k in known})
+        try:
+            self.bind(definition, definition.settings or (), given, scope, place)
+        except Refused:
+            return {}
+        chosen = dict(scope.values)
+        self.run(definition.body, scope)
+        if not self.context.diagnostics and not {"predict", "loss"} & set(self.context.graph.outputs):
+            help_ = "add `predict …`, and `loss …` to train it"
+            self.context.report("no-output", f"the model `{definition.name.id}` has neither `predict` nor `loss`", place, help=help_)
+        return chosen
+
+
+def elaborate(
+    library: Library, definition: Definition, settings: Mapping[str, Value], *, training: bool, real: DType = F32
+) -> Elaboration:
+    """The op graph of a model with settings; raises SourceError with everything that is wrong."""
+    context = Context(Build(Graph(definition.name.id), real), training)
+    elaborator = Elaborator(context, library)
+    chosen = elaborator.model(definition, settings)
+    context.finish()
+    return Elaboration(
+        context.graph, context.fields, frozenset(context.targets), context.parameters, context.states, context.fits,
+        tuple(context.layers), chosen,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Application:
+    """A definition applied outside a model: its value, and the states that it declared."""
+
+    value: Value
+    states: dict[str, StateVariable]
+
+
+def apply_function(
+    library: Library, build: Build, value: Value, arguments: Sequence[Value], names: Mapping[str, Value], place: Span, path: str = ""
+) -> Application:
+    """Apply an initialiser, penalty, schedule, optimizer or criterion; `names` are extra names its body may use, `path` owns its states."""
+    context = Context(build, training=True, sources={n.op.key: n.id for n in build.graph if isinstance(n.op, Source)})
+    first = next((context.body(a) for a in arguments if isinstance(a, Tensor)), ())
+    elaborator = Elaborator(context, library, state_shape=first)
+    instance = value if isinstance(value, Instance) else None
+    if isinstance(value, Function):
+        instance = Instance(value, {}, path, place)
+        if value.definition.settings is not None:
+            settings = Scope()
+            elaborator.instances.append(instance)
+            try:
+                elaborator.bind(value.definition, value.definition.settings, ([], {}), settings, place)
+            except Refused:
+                context.finish()
+            elaborator.instances.pop()
+            instance.settings = settings.values
+    if instance is None:
+        raise SourceError([Diagnostic("type-mismatch", f"{describe(value)} cannot be used here", place)])
+    scope = Scope({**names, **instance.settings})
+    elaborator.instances.append(Instance(instance.function, instance.settings, path, place))
+    result: Value = None
+    try:
+        labelled = [elaborator.unnamed(a.node) if isinstance(a, Tensor) else a for a in arguments]
+        given: Arguments = ([(a, place) for a in labelled], {})
+        elaborator.bind(instance.function.definition, instance.function.definition.inputs or (), given, scope, place)
+        result = elaborator.run_body(instance.function.definition, scope)
+    except Refused:
+        pass
+    context.finish()
+    return Application(result, context.states)
+
+
+def _usable(value: Value) -> bool:
+    return not isinstance(value, Poison)
+
+
+def _bound(statement: Statement) -> list[str]:
+    match statement:
+        case Assign() | State():
+            return [n.id for n in statement.names]
+        case Param() | Input() | Target() | Fit():
+            return [statement.name.id]
+        case _:
+            return []
+
+
+def _function_name(expression: Expression) -> str:
+    from .syntax import Call, Name, Pipe
+
+    if isinstance(expression, Pipe):
+        return _function_name(expression.right)
+    if isinstance(expression, Call):
+        return _function_name(expression.callee)
+    return expression.id if isinstance(expression, Name) else "metric"
+
+
+def _short(value: Value) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case Function():
+            return value.name
+        case Instance():
+            return value.function.name
+        case tuple():
+            return "[" + ", ".join(map(_short, value)) + "]"
+        case _:
+            return str(value)

@@ -1,0 +1,492 @@
+"""Expressions: numbers are computed while compiling, tensors become nodes, calls find what they call."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..diagnostics import Note, did_you_mean
+from ..ir.types import BOOL
+from ..source import Span
+from . import primitives
+from .context import Context, Refused, labels
+from .library import Library
+from .syntax import (
+    Argument,
+    Binary,
+    Boolean,
+    Call,
+    Conditional,
+    Ellipsis,
+    Expression,
+    Index,
+    Listing,
+    Name,
+    Next,
+    Number,
+    Pipe,
+    Slice,
+    String,
+    Unary,
+    With,
+)
+from .values import POISON, Axes, Function, Instance, Label, Poison, Primitive, Scope, Tensor, Value, describe
+
+ROWS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow", "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+ROWS |= {"and": "and", "or": "or"}
+NUMBERS: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "//": operator.floordiv,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+CONSTANTS: dict[str, Value] = {"pi": math.pi, "e": math.e}
+LARGEST_INTEGER = 2**63 - 1
+
+Arguments = tuple[list[tuple[Value, Span]], dict[str, tuple[Value, Span]]]
+
+
+@dataclass
+class Expressions:
+    """The part of the elaborator that evaluates expressions."""
+
+    context: Context
+    library: Library
+    instances: list[Instance] = field(default_factory=list)
+    occurrences: list[dict[int, int]] = field(default_factory=lambda: [{}])
+
+    def evaluate(self, expression: Expression, scope: Scope) -> Value:
+        """The value of an expression; raises `Refused` after reporting, and passes poison on."""
+        match expression:
+            case Number() | String() | Boolean():
+                return expression.value
+            case Name():
+                return self.name(expression, scope)
+            case Next():
+                return self.next_value(expression, scope)
+            case Unary():
+                return self.unary(expression, scope)
+            case Binary():
+                return self.binary(expression, scope)
+            case Conditional():
+                return self.conditional(expression, scope)
+            case Listing():
+                return tuple(self.evaluate(item, scope) for item in expression.items)
+            case Index():
+                return self.index(expression, scope)
+            case With():
+                return self.with_settings(expression, scope)
+            case Pipe():
+                return self.pipe(expression, scope)
+            case Call():
+                return self.call(expression, scope)
+            case Ellipsis():
+                self.context.refuse("misplaced-ellipsis", "`...` stands only in shapes and lists of axes", expression.span)
+
+    # names
+
+    def name(self, expression: Name, scope: Scope) -> Value:
+        """A local name, a definition, a primitive or a constant."""
+        if expression.id in scope.values:
+            return scope.values[expression.id]
+        if expression.id == "training":
+            return self.context.training
+        found = self.library.lookup(expression.id)
+        if found is not None:
+            return found
+        if expression.id in primitives.TABLE:
+            return Primitive(expression.id)
+        if expression.id in CONSTANTS:
+            return CONSTANTS[expression.id]
+        known = {"training", *scope.values, *self.library.names(), *primitives.TABLE, *CONSTANTS}
+        self.context.refuse("unknown-name", f"`{expression.id}` is not defined", expression.span, help=did_you_mean(expression.id, known))
+
+    def next_value(self, expression: Next, scope: Scope) -> Value:
+        """The new value of a state variable, once assigned."""
+        if expression.name not in scope.next_values:
+            self.context.refuse("unassigned-next", f"`next {expression.name}` is used before it is assigned", expression.span)
+        return scope.next_values[expression.name]
+
+    def callee(self, expression: Expression, scope: Scope) -> Value:
+        """What a call calls: a local name only if it can be called, so that a value may share a function's name."""
+        if isinstance(expression, Name) and not callable_value(scope.values.get(expression.id)):
+            return self.name(expression, Scope({k: v for k, v in scope.values.items() if k != expression.id}))
+        return self.evaluate(expression, scope)
+
+    # operators
+
+    def unary(self, expression: Unary, scope: Scope) -> Value:
+        """`-x` and `not x`."""
+        value = self.evaluate(expression.operand, scope)
+        if isinstance(value, Poison):
+            return POISON
+        if isinstance(value, Tensor):
+            row = "neg" if expression.op == "-" else "not"
+            with self.context.shapes(expression.span, [(value, expression.operand.span)]), self.at(expression.span):
+                return Tensor(self.context.build.apply(row, value.node), value.axes)
+        if expression.op == "not" and isinstance(value, bool):
+            return not value
+        if expression.op == "-" and isinstance(value, int | float) and not isinstance(value, bool):
+            return -value
+        self.context.refuse("type-mismatch", f"`{expression.op}` does not apply to {describe(value)}", expression.span)
+
+    def binary(self, expression: Binary, scope: Scope) -> Value:
+        """Arithmetic, comparison, logic and `@`."""
+        left, right = self.evaluate(expression.left, scope), self.evaluate(expression.right, scope)
+        if isinstance(left, Poison) or isinstance(right, Poison):
+            return POISON
+        if isinstance(left, Tensor) or isinstance(right, Tensor):
+            return self.tensor_binary(expression, left, right)
+        if expression.op in ("and", "or") and isinstance(left, bool) and isinstance(right, bool):
+            return left and right if expression.op == "and" else left or right
+        if isinstance(left, int | float) and isinstance(right, int | float):
+            return self.number_binary(expression, left, right)
+        if expression.op in ("==", "!="):
+            return (left == right) == (expression.op == "==")
+        if expression.op == "+" and isinstance(left, tuple) and isinstance(right, tuple):
+            return left + right
+        self.context.refuse("type-mismatch", f"`{expression.op}` does not apply to {describe(left)} and {describe(right)}", expression.span)
+
+    def number_binary(self, expression: Binary, left: float, right: float) -> Value:
+        """Arithmetic on compile-time numbers; an int divided evenly stays an int."""
+        op = expression.op
+        if op in ("/", "//") and right == 0:
+            self.context.refuse("division-by-zero", f"`{expression.span.text}` divides by zero", expression.span)
+        try:
+            if op == "/":
+                value: float = left // right if isinstance(left, int) and isinstance(right, int) and left % right == 0 else left / right
+            elif op == "^":
+                value = _power(left, right)
+            elif op in NUMBERS:
+                value = NUMBERS[op](left, right)
+            else:
+                self.context.refuse("type-mismatch", f"`{op}` does not apply to {describe(left)} and {describe(right)}", expression.span)
+        except (OverflowError, ValueError):
+            value = math.inf
+        if isinstance(value, complex) or (isinstance(value, float) and not math.isfinite(value)) or abs(value) > LARGEST_INTEGER > abs(left):
+            if not isinstance(value, float) or not math.isfinite(value):
+                self.context.refuse("number-out-of-range", f"`{expression.span.text}` is out of range", expression.span)
+        return value
+
+    def tensor_binary(self, expression: Binary, left: Value, right: Value) -> Value:
+        """An operator with at least one tensor."""
+        places = [(left, expression.left.span), (right, expression.right.span)]
+        a, b = (self.tensor(value, place) for value, place in places)
+        with self.context.shapes(expression.span, places), self.at(expression.span):
+            if expression.op == "@":
+                return self.matmul(a, b)
+            if expression.op not in ROWS:
+                self.context.refuse("type-mismatch", f"`{expression.op}` does not apply to tensors", expression.span)
+            squared = self.square(expression, a, right)
+            return squared if squared is not None else self.elementwise(ROWS[expression.op], a, b)
+
+    def square(self, expression: Binary, base: Tensor, exponent: Value) -> Tensor | None:
+        """`x ^ n` for a small whole n as a product, which is exact and has a gradient at 0."""
+        if expression.op != "^" or not isinstance(exponent, int) or isinstance(exponent, bool) or not 1 <= exponent <= 8:
+            return None
+        build, result = self.context.build, base.node
+        for digit in bin(exponent)[3:]:
+            result = build.mul(result, result)
+            if digit == "1":
+                result = build.mul(result, base.node)
+        return Tensor(result, base.axes)
+
+    def matmul(self, a: Tensor, b: Tensor) -> Tensor:
+        """`a @ b`."""
+        build = self.context.build
+        if not a.axes:
+            self.context.refuse("shape-mismatch", f"{self.context.spell(a)} has no axis to multiply over", build.where.span)
+        node = build.matmul(a.node, b.node)
+        return Tensor(node, a.axes[:-1] + (b.axes[-1:] if len(b.axes) > 1 else ()))
+
+    def elementwise(self, row: str, *operands: Tensor) -> Tensor:
+        """A row of the table on tensors aligned by the labels of their axes."""
+        nodes, axes = self.aligned(operands)
+        return Tensor(self.context.build.apply(row, *nodes), axes)
+
+    def aligned(self, operands: Sequence[Tensor]) -> tuple[list[int], tuple[Label, ...]]:
+        """Operands with fewer axes spread by label where their labels are among the widest's, else by NumPy's trailing rule."""
+        widest = max(operands, key=lambda t: len(t.axes))
+        body, build = self.context.body(widest), self.context.build
+        nodes = []
+        for operand in operands:
+            node = operand.node
+            inside = [widest.axes.index(a) for a in operand.axes if a in widest.axes]
+            trailing = list(range(len(body) - len(operand.axes), len(body)))
+            if len(inside) == len(operand.axes) < len(body) and inside != trailing and inside == sorted(inside) and inside:
+                batch = build.type(node).shape[:1] if self.context.batched(operand) else ()
+                lead = len(batch)
+                node = build.broadcast(node, (*batch, *body), [*range(lead), *(a + lead for a in inside)])
+            nodes.append(node)
+        return nodes, widest.axes
+
+    def tensor(self, value: Value, place: Span) -> Tensor:
+        """A number as a scalar tensor, a tensor as it is; everything else is refused."""
+        if isinstance(value, Tensor):
+            return value
+        if isinstance(value, bool):
+            return Tensor(self.context.build.constant(value, BOOL))
+        if isinstance(value, int | float):
+            return Tensor(self.context.build.constant(float(value)))
+        if isinstance(value, Poison):
+            raise Refused
+        self.context.refuse("type-mismatch", f"a tensor is wanted here, not {describe(value)}", place)
+
+    def conditional(self, expression: Conditional, scope: Scope) -> Value:
+        """`a if c else b`: one branch when c is known, both and a select when c is a tensor."""
+        condition = self.evaluate(expression.condition, scope)
+        if isinstance(condition, Poison):
+            return POISON
+        if isinstance(condition, bool):
+            return self.evaluate(expression.then if condition else expression.otherwise, scope)
+        if not isinstance(condition, Tensor):
+            self.context.refuse("type-mismatch", f"a condition is wanted, not {describe(condition)}", expression.condition.span)
+        branches = [(self.evaluate(b, scope), b.span) for b in (expression.then, expression.otherwise)]
+        tensors = [condition, *(self.tensor(v, p) for v, p in branches)]
+        with self.context.shapes(expression.span, [(condition, expression.condition.span), *branches]), self.at(expression.span):
+            nodes, axes = self.aligned(tensors)
+            return Tensor(self.context.build.select(*nodes), axes)
+
+    # indexing
+
+    def index(self, expression: Index, scope: Scope) -> Value:
+        """`list[i]`, `list[a:b]`, `x[i, a:b, ...]`."""
+        value = self.evaluate(expression.value, scope)
+        if isinstance(value, Poison):
+            return POISON
+        if isinstance(value, Tensor):
+            with self.context.shapes(expression.span, [(value, expression.value.span)]), self.at(expression.span):
+                return self.index_tensor(expression, value, scope)
+        if not isinstance(value, tuple) or len(expression.items) != 1:
+            self.context.refuse("type-mismatch", f"{describe(value)} cannot be indexed so", expression.span)
+        item = expression.items[0]
+        if isinstance(item, Slice):
+            start, stop, step = self.slice_bounds(item, scope)
+            return value[slice(start, stop, step)]
+        position = self.integer(item, scope)
+        if not -len(value) <= position < len(value):
+            self.context.refuse("index-out-of-range", f"index {position} is outside a list of {len(value)}", item.span)
+        return value[position]
+
+    def slice_bounds(self, item: Slice, scope: Scope) -> tuple[int | None, int | None, int | None]:
+        """The three numbers of a slice."""
+        bounds = tuple(None if part is None else self.integer(part, scope) for part in (item.start, item.stop, item.step))
+        if bounds[2] is not None and bounds[2] < 1:
+            self.context.refuse("index-out-of-range", "a slice's step is at least 1", item.span)
+        return bounds  # type: ignore[return-value]
+
+    def integer(self, expression: Expression, scope: Scope) -> int:
+        """A whole number known at compile time."""
+        value = self.evaluate(expression, scope)
+        if isinstance(value, Poison):
+            raise Refused
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.context.refuse("type-mismatch", f"a whole number is wanted here, not {describe(value)}", expression.span)
+        return value
+
+    def index_tensor(self, expression: Index, value: Tensor, scope: Scope) -> Tensor:
+        """Slices keep an axis, whole numbers drop it, `...` skips axes."""
+        body, build = self.context.body(value), self.context.build
+        items: list[Expression | Slice | None] = []
+        for item in expression.items:
+            items += [None] * (len(body) - len(expression.items) + 1) if isinstance(item, Ellipsis) else [item]
+        items += [None] * (len(body) - len(items))
+        if len(items) > len(body):
+            self.context.refuse("shape-mismatch", f"{self.context.spell(value)} has {len(body)} axes, not {len(items)}", expression.span)
+        lead, node, dropped = int(self.context.batched(value)), value.node, []
+        for axis, (item, size) in enumerate(zip(items, body, strict=True)):
+            if item is None:
+                continue
+            if isinstance(item, Slice):
+                start, stop, step = slice(*self.slice_bounds(item, scope)).indices(size)
+            else:
+                start = self.integer(item, scope)
+                start, stop, step = (start + size if start < 0 else start), 0, 1
+                stop = start + 1
+                dropped.append(axis)
+            if not 0 <= start < stop <= size:
+                self.context.refuse("index-out-of-range", f"`{item.span.text}` is outside an axis of {size}", item.span)
+            if (start, stop, step) != (0, size, 1):
+                node = build.slice_axis(node, axis + lead, start, stop, step)
+        shape = build.type(node).shape
+        node = build.reshape(node, tuple(d for a, d in enumerate(shape) if a - lead not in dropped))
+        return Tensor(node, tuple(a for n, a in enumerate(value.axes) if n not in dropped))
+
+    # calls
+
+    def arguments(self, given: Sequence[Argument], scope: Scope) -> Arguments:
+        """Evaluated arguments: positional ones, then named ones."""
+        positional: list[tuple[Value, Span]] = []
+        named: dict[str, tuple[Value, Span]] = {}
+        for argument in given:
+            value = self.argument(argument, scope)
+            if argument.name is None:
+                if named:
+                    self.context.refuse("bad-argument", "an argument without a name stands after named ones", argument.span)
+                positional.append((value, argument.value.span))
+            elif argument.name in named:
+                self.context.refuse("bad-argument", f"`{argument.name}` is given twice", argument.span)
+            else:
+                named[argument.name] = (value, argument.value.span)
+        return positional, named
+
+    def argument(self, argument: Argument, scope: Scope) -> Value:
+        """One argument; a list given for `over` names axes and is not evaluated."""
+        if argument.name != "over" or not isinstance(argument.value, Listing):
+            return self.evaluate(argument.value, scope)
+        items: list[str | int] = []
+        for item in argument.value.items:
+            if isinstance(item, Name):
+                items.append(item.id)
+            elif isinstance(item, Ellipsis):
+                items.append("...")
+            else:
+                items.append(self.integer(item, scope))
+        return Axes(tuple(items))
+
+    def pipe(self, expression: Pipe, scope: Scope) -> Value:
+        """`x -> f`, `x -> f(settings)`: the left side becomes the first input of the right."""
+        left = self.evaluate(expression.left, scope)
+        right = expression.right
+        first = (left, expression.left.span)
+        if isinstance(right, Call):
+            target = self.callee(right.callee, scope)
+            if isinstance(left, Poison) or isinstance(target, Poison):
+                return POISON
+            if isinstance(target, Primitive) or (isinstance(target, Function) and target.definition.settings is None):
+                positional, named = self.arguments(right.arguments, scope)
+                return self.invoke(target, ([first, *positional], named), right, scope)
+        target = self.evaluate(right, scope) if not isinstance(right, Name) else self.callee(right, scope)
+        if isinstance(left, Poison) or isinstance(target, Poison):
+            return POISON
+        if isinstance(target, Function) and target.definition.settings is not None:
+            target = self.make(target, ([], {}), right, scope)
+        return self.invoke(target, ([first], {}), right, scope)
+
+    def call(self, expression: Call, scope: Scope) -> Value:
+        """`f(…)`."""
+        target = self.callee(expression.callee, scope)
+        if isinstance(target, Poison):
+            return POISON
+        return self.invoke(target, self.arguments(expression.arguments, scope), expression, scope)
+
+    def invoke(self, target: Value, arguments: Arguments, site: Expression, scope: Scope) -> Value:
+        """Call a primitive, call a function, make a layer, or apply one."""
+        if any(isinstance(v, Poison) for v, _ in (*arguments[0], *arguments[1].values())):
+            return POISON
+        match target:
+            case Primitive():
+                return primitives.call(self, target.name, arguments, site)
+            case Function() if target.definition.kind == "model":
+                self.context.refuse("type-mismatch", f"`{target.name}` is a model and cannot be called", site.span)
+            case Function() if target.definition.settings is not None:
+                return self.make(target, arguments, site, scope)
+            case Function():
+                return self.run_function(target, arguments, site)
+            case Instance():
+                return self.apply(target, arguments, site)
+            case _:
+                self.context.refuse("not-callable", f"{describe(target)} cannot be called", site.span)
+
+    def with_settings(self, expression: With, scope: Scope) -> Value:
+        """A layer with options of its own: `name`, and penalties on its parameters."""
+        layer = self.evaluate(expression.layer, scope)
+        if isinstance(layer, Function) and layer.definition.settings is not None:
+            layer = self.make(layer, ([], {}), expression.layer, scope)
+        if isinstance(layer, Poison):
+            return POISON
+        if not isinstance(layer, Instance):
+            self.context.refuse("type-mismatch", f"`with` follows a layer, not {describe(layer)}", expression.span)
+        for argument in expression.settings:
+            assert argument.name is not None
+            option = self.library.lookup(argument.name)
+            if argument.name == "name":
+                self.rename(layer, self.evaluate(argument.value, scope), argument.span)
+            elif option is None or option.definition.kind != "fn" or option.definition.settings is None:
+                known = {"name", "l1", "l2", "elastic"}
+                self.context.refuse("unknown-setting", f"`{argument.name}` is no setting of a layer", argument.span, help=did_you_mean(argument.name, known))
+            else:
+                layer.options[argument.name] = self.evaluate(argument.value, scope)
+        return layer
+
+    def rename(self, layer: Instance, value: Value, place: Span) -> None:
+        """Give a layer the name a person chose."""
+        if not isinstance(value, str) or not value.replace("_", "a").isalnum():
+            self.context.refuse("bad-argument", "a name is a text of letters, digits and underscores", place)
+        parent = layer.path.rpartition(".")[0]
+        path = f"{parent}.{value}" if parent else value
+        if any(child.path == path and child is not layer for child in self.instances[-1].children.values()):
+            self.context.refuse("duplicate-name", f"another layer is called `{value}`", place)
+        layer.path = path
+
+    def at(self, span: Span):  # type: ignore[no-untyped-def]
+        """Provenance of the nodes made inside."""
+        return self.context.at(span, self.instances[-1].path if self.instances else "")
+
+    # what the elaborator adds
+
+    def make(self, function: Function, arguments: Arguments, site: Expression, scope: Scope) -> Instance:
+        """Bind the settings of a two-list definition."""
+        raise NotImplementedError
+
+    def apply(self, instance: Instance, arguments: Arguments, site: Expression) -> Value:
+        """Apply a made layer to its inputs."""
+        raise NotImplementedError
+
+    def run_function(self, function: Function, arguments: Arguments, site: Expression) -> Value:
+        """Call a one-list function."""
+        raise NotImplementedError
+
+    def unnamed(self, node: int) -> Tensor:
+        """A tensor whose axes have fresh labels."""
+        count = len([d for d in self.context.build.type(node).shape if isinstance(d, int)])
+        return Tensor(node, labels(count))
+
+    def axes_of(self, value: Axes | tuple[Value, ...], tensor: Tensor, place: Span) -> list[int]:
+        """Positions in the graph of the axes that `over` names; the batch is axis 0 where there is one."""
+        lead = int(self.context.batched(tensor))
+        items = value.items if isinstance(value, Axes) else tuple(v for v in value if isinstance(v, int | str))
+        named = {str(label): n for n, label in enumerate(tensor.axes)}
+        found: list[int] = []
+        for item in items:
+            if item == "batch":
+                if not lead:
+                    self.context.refuse("unknown-axis", f"{self.context.spell(tensor)} is the same for every sample: it has no batch axis", place)
+                found.append(0)
+            elif item == "...":
+                mentioned = {named[i] for i in items if isinstance(i, str) and i in named}
+                found += [n + lead for n in range(len(tensor.axes)) if n not in mentioned]
+            elif isinstance(item, int) and -len(tensor.axes) <= item < len(tensor.axes):
+                found.append(item % len(tensor.axes) + lead)
+            elif isinstance(item, str) and item in named:
+                found.append(named[item] + lead)
+            else:
+                notes = [Note(f"its axes are [{', '.join(map(str, tensor.axes))}]")]
+                self.context.refuse("unknown-axis", f"{self.context.spell(tensor)} has no axis `{item}`", place, notes)
+        return sorted(set(found))
+
+
+def callable_value(value: Value) -> bool:
+    """True for what a call may call."""
+    return isinstance(value, Function | Instance | Primitive | Poison)
+
+
+def _power(base: float, exponent: float) -> float:
+    if isinstance(base, int) and isinstance(exponent, int) and exponent >= 0:
+        if abs(base) > 1 and exponent * math.log2(abs(base)) > 63:
+            raise OverflowError
+        return base**exponent
+    result = float(base) ** float(exponent)
+    if isinstance(result, complex):
+        raise ValueError("complex")
+    return result

@@ -1,0 +1,103 @@
+"""Where names come from: the user's file, the files it imports, the standard library (read only when a name of it is asked for)."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib import resources
+
+from ..diagnostics import Diagnostic, Note
+from ..errors import SourceError
+from ..source import Source
+from .parser import parse
+from .syntax import Definition, File
+from .values import Function
+
+DEFINITION = re.compile(r"^(model|layer|cell|fn|optimizer|schedule)\s+([A-Za-z_][A-Za-z_0-9]*)", re.MULTILINE)
+SPACES = ("", "optimizer", "schedule")
+
+Reader = Callable[[str], Source]
+
+
+@functools.cache
+def standard_sources() -> dict[str, Source]:
+    """The files of the standard library by name."""
+    folder = resources.files(__package__.rsplit(".", 1)[0] + ".stdlib")
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".nn")), key=lambda f: f.name)
+    return {f.name: Source(f"stdlib/{f.name}", f.read_text(encoding="utf-8")) for f in files}
+
+
+def name_space(kind: str) -> str:
+    """Optimizers and schedules have names of their own, so that a schedule and an initialiser may both be called `constant`."""
+    return kind if kind in SPACES else ""
+
+
+@functools.cache
+def standard_names() -> dict[tuple[str, str], str]:
+    """The file that defines each (space, name) of the standard library."""
+    return {
+        (name_space(match[1]), match[2]): name for name, source in standard_sources().items() for match in DEFINITION.finditer(source.text)
+    }
+
+
+@functools.cache
+def _standard_file(name: str) -> dict[tuple[str, str], Definition]:
+    return {(name_space(d.kind), d.name.id): d for d in parse(standard_sources()[name]).definitions}
+
+
+@dataclass
+class Library:
+    """The definitions a file may use, its own first. `space` is looked in before the common one (while a `train` block is read)."""
+
+    file: File
+    own: dict[tuple[str, str], Function] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
+    space: str = ""
+
+    def lookup(self, name: str) -> Function | None:
+        """The definition of that name, or None."""
+        for space in dict.fromkeys((self.space, *SPACES)):
+            if (space, name) in self.own:
+                return self.own[space, name]
+            if (space, name) in standard_names():
+                return Function(_standard_file(standard_names()[space, name])[space, name])
+        return None
+
+    def names(self) -> Iterable[str]:
+        """Every name that `lookup` knows."""
+        return {name for _, name in (*self.own, *standard_names())}
+
+
+def open_library(file: File, read: Reader) -> Library:
+    """The library of a file with its imports read (each once) through `read`; raises SourceError on duplicates and cycles of names."""
+    library = Library(file)
+    problems: list[Diagnostic] = []
+    pending, seen = [file], {file.source.name}
+    library.sources[file.source.name] = file.source
+    while pending:
+        current = pending.pop(0)
+        _add_definitions(library, current, problems)
+        for statement in current.imports:
+            if statement.path.value in seen:
+                continue
+            seen.add(statement.path.value)
+            try:
+                source = read(statement.path.value)
+                library.sources[source.name] = source
+                pending.append(parse(source))
+            except SourceError as error:
+                problems += [d if d.span else Diagnostic(d.code, d.message, statement.path.span, help=d.help) for d in error.diagnostics]
+    if problems:
+        raise SourceError(problems)
+    return library
+
+
+def _add_definitions(library: Library, file: File, problems: list[Diagnostic]) -> None:
+    for definition in file.definitions:
+        key = (name_space(definition.kind), definition.name.id)
+        if key in library.own:
+            first = Note("first here", library.own[key].definition.name.span)
+            problems.append(Diagnostic("duplicate-name", f"`{key[1]}` is defined twice", definition.name.span, (first,)))
+        library.own.setdefault(key, Function(definition))

@@ -1,0 +1,295 @@
+"""The functions that `.nn` source gets from the compiler: elementwise rows, reductions, changes of shape, random draws. Everything else is library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..diagnostics import did_you_mean
+from ..ir import elementwise
+from ..ir.op import ShapeError
+from ..ir.ops import Contract, Position, elements
+from ..ir.types import BATCH, I32, U32, Shape
+from .context import Refused
+from .values import Axes, Poison, Tensor, Value, describe, fresh_label
+
+if TYPE_CHECKING:
+    from ..source import Span
+    from .expressions import Arguments, Expressions
+    from .syntax import Expression
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The arguments of one primitive call, asked for by type."""
+
+    elaborator: Expressions
+    values: dict[str, tuple[Value, Span]]
+    span: Span
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor (a number becomes a scalar one)."""
+        return self.elaborator.tensor(*self.values[name])
+
+    def integer(self, name: str) -> int:
+        """A whole number."""
+        value, place = self.values[name]
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.elaborator.context.refuse("type-mismatch", f"`{name}` is a whole number, not {describe(value)}", place)
+        return value
+
+    def shape(self, name: str) -> Shape:
+        """A list of whole numbers, each at least 1."""
+        value, place = self.values[name]
+        items = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(v, int) and not isinstance(v, bool) and v >= 1 for v in items):
+            self.elaborator.context.refuse("bad-shape", f"`{name}` is a list of whole numbers of at least 1", place)
+        return tuple(v for v in items if isinstance(v, int))
+
+    def axes(self, name: str, tensor: Tensor) -> list[int]:
+        """Axes of a tensor; all of a sample's when not given."""
+        if name not in self.values:
+            lead = int(self.elaborator.context.batched(tensor))
+            return [n + lead for n in range(len(tensor.axes))]
+        value, place = self.values[name]
+        if not isinstance(value, Axes | tuple):
+            self.elaborator.context.refuse("type-mismatch", f"`{name}` is a list of axes such as [channels], not {describe(value)}", place)
+        return self.elaborator.axes_of(value, tensor, place)
+
+
+Body = Callable[["Expressions", Bound], Value]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Names of the arguments, how many must be given, and the body."""
+
+    names: tuple[str, ...]
+    required: int
+    body: Body
+
+
+def call(elaborator: Expressions, name: str, arguments: Arguments, site: Expression) -> Value:
+    """Call a primitive by name: bind, check, build."""
+    signature = TABLE[name]
+    positional, named = arguments
+    context = elaborator.context
+    if len(positional) > len(signature.names):
+        context.refuse("bad-argument", f"`{name}` takes at most {len(signature.names)} arguments, not {len(positional)}", site.span)
+    values = dict(zip(signature.names, positional, strict=False))
+    for key, (value, place) in named.items():
+        if key not in signature.names:
+            context.refuse("unknown-argument", f"`{name}` has no argument `{key}`", place, help=did_you_mean(key, signature.names))
+        if key in values:
+            context.refuse("bad-argument", f"`{key}` is given twice", place)
+        values[key] = (value, place)
+    for key in signature.names[: signature.required]:
+        if key not in values:
+            context.refuse("missing-argument", f"`{name}` needs `{key}`", site.span)
+    if any(isinstance(v, Poison) for v, _ in values.values()):
+        raise Refused
+    with context.shapes(site.span, list(values.values())), elaborator.at(site.span):
+        return signature.body(elaborator, Bound(elaborator, values, site.span))
+
+
+# --- bodies --------------------------------------------------------------------------------------------------------------------------
+
+FOLDED: dict[str, Callable[[float], float]] = {"sqrt": math.sqrt, "exp": math.exp, "log": math.log, "floor": math.floor, "ceil": math.ceil, "abs": abs}
+
+
+def _unary(row: str) -> Signature:
+    def body(e: Expressions, a: Bound) -> Value:
+        value = a.values["x"][0]
+        if row in FOLDED and isinstance(value, int | float):
+            try:
+                return FOLDED[row](value)
+            except (ValueError, OverflowError):
+                e.context.refuse("number-out-of-range", f"`{row}({value})` is not a number", a.span)
+        return e.elementwise(row, a.tensor("x"))
+
+    return Signature(("x",), 1, body)
+
+
+def _extreme(row: str) -> Signature:
+    """`max(a, b)` between two values, `max(x, over = axes)` along axes."""
+
+    def body(e: Expressions, a: Bound) -> Value:
+        if "b" not in a.values:
+            return _reduced(e, a.tensor("a"), row, a.axes("over", a.tensor("a")))
+        pair = [a.values["a"][0], a.values["b"][0]]
+        if all(isinstance(v, int | float) for v in pair):
+            return (max if row == "max" else min)(pair)  # type: ignore[type-var]
+        return e.elementwise(row, a.tensor("a"), a.tensor("b"))
+
+    return Signature(("a", "b", "over"), 1, body)
+
+
+def _reduced(e: Expressions, x: Tensor, kind: str, axes: list[int]) -> Tensor:
+    lead = int(e.context.batched(x))
+    build = e.context.build
+    node = x.node
+    if kind == "sum" and not build.type(node).dtype.is_float:
+        node = build.cast(node, e.context.real)
+    kept = tuple(label for n, label in enumerate(x.axes) if n + lead not in axes)
+    return Tensor(build.reduce(kind, node, axes), kept)
+
+
+def _reduction(kind: str) -> Signature:
+    return Signature(("x", "over"), 1, lambda e, a: _reduced(e, a.tensor("x"), kind, a.axes("over", a.tensor("x"))))
+
+
+def _size(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    axes, shape = a.axes("over", x), e.context.build.type(x.node).shape
+    count = elements(tuple(shape[n] for n in axes))
+    if any(shape[n] == BATCH for n in axes):
+        return Tensor(e.context.build.mul(e.context.build.extent(BATCH), e.context.build.constant(float(count))))
+    return count
+
+
+def _reshape(e: Expressions, a: Bound) -> Value:
+    x, wanted = a.tensor("x"), a.shape("shape")
+    if math.prod(e.context.body(x)) != math.prod(d for d in wanted if isinstance(d, int)):
+        raise ShapeError(f"{e.context.spell(x)} has {math.prod(e.context.body(x))} elements and cannot become {list(wanted)}", (0,))
+    batch: Shape = (BATCH,) if e.context.batched(x) else ()
+    return e.unnamed(e.context.build.reshape(x.node, (*batch, *wanted)))
+
+
+def _permute(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    lead, count = int(e.context.batched(x)), len(x.axes)
+    value = a.values["order"][0] if "order" in a.values else tuple(reversed(range(count)))
+    if not isinstance(value, tuple) or sorted(v for v in value if isinstance(v, int)) != list(range(count)):
+        e.context.refuse("bad-shape", f"`order` lists each of the {count} axes once", a.span)
+    order = [v for v in value if isinstance(v, int)]
+    node = e.context.build.transpose(x.node, [*range(lead), *(v + lead for v in order)])
+    return Tensor(node, tuple(x.axes[v] for v in order))
+
+
+def _concat(e: Expressions, a: Bound) -> Value:
+    value, place = a.values["values"]
+    if not isinstance(value, tuple) or not value:
+        e.context.refuse("type-mismatch", "`concat` takes a list of tensors", place)
+    tensors = [e.tensor(v, place) for v in value]
+    axis = a.integer("axis") if "axis" in a.values else -1
+    rank = len(tensors[0].axes)
+    if not -rank <= axis < rank:
+        e.context.refuse("unknown-axis", f"{e.context.spell(tensors[0])} has no axis {axis}", a.span)
+    build = e.context.build
+    if any(e.context.batched(t) for t in tensors):
+        tensors = [t if e.context.batched(t) else Tensor(build.broadcast_to(t.node, (BATCH, *e.context.body(t))), t.axes) for t in tensors]
+    dtype = e.context.real if any(build.type(t.node).dtype.is_float for t in tensors) else build.type(tensors[0].node).dtype
+    nodes = [build.cast(t.node, dtype) for t in tensors]
+    return e.unnamed(build.concat(nodes, axis % rank + int(e.context.batched(tensors[0]))))
+
+
+def _split(e: Expressions, a: Bound) -> Value:
+    x, parts = a.tensor("x"), a.integer("parts")
+    axis, size = len(x.axes) - 1, e.context.body(x)[-1] if x.axes else 0
+    if parts < 1 or not size or size % parts:
+        raise ShapeError(f"the last axis of {e.context.spell(x)} does not split into {parts} equal parts", (0,))
+    lead, width = int(e.context.batched(x)), size // parts
+    cut = [e.context.build.slice_axis(x.node, axis + lead, n * width, (n + 1) * width) for n in range(parts)]
+    return tuple(Tensor(node, (*x.axes[:-1], fresh_label("part"))) for node in cut)
+
+
+def _einsum(e: Expressions, a: Bound) -> Value:
+    form, place = a.values["form"]
+    x, y = a.tensor("a"), a.tensor("b")
+    if not isinstance(form, str) or form.count("->") != 1 or form.count(",") != 1:
+        e.context.refuse("bad-argument", '`einsum` takes a form such as "ij,jk->ik"', place)
+    left, right = form.replace(" ", "").split("->")[0].split(",")
+    out = form.replace(" ", "").split("->")[1]
+    if len(left) != len(x.axes) or len(right) != len(y.axes) or not set(out) <= set(left + right) or len(set(out)) != len(out):
+        e.context.refuse("bad-argument", f'"{form}" does not fit {e.context.spell(x)} and {e.context.spell(y)}', place)
+    code = {letter: n + 1 for n, letter in enumerate(dict.fromkeys(left + right))}
+    spell = [[code[c] for c in part] for part in (left, right, out)]
+    lead = [[0] if e.context.batched(t) else [] for t in (x, y)]
+    lead.append([0] if any(lead) else [])
+    op = Contract(*(tuple(b + s) for b, s in zip(lead, spell, strict=True)))
+    build = e.context.build
+    return e.unnamed(build.add_op(op, build.cast(x.node, e.context.real), build.cast(y.node, e.context.real)))
+
+
+def _iota(e: Expressions, a: Bound) -> Value:
+    return e.unnamed(e.context.build.add_op(Position((a.integer("count"),), (1,), I32)))
+
+
+def _fill(e: Expressions, a: Bound) -> Value:
+    build, shape = e.context.build, a.shape("shape")
+    return e.unnamed(build.broadcast_to(build.cast(a.tensor("value").node, e.context.real), shape))
+
+
+def _random(e: Expressions, shape: Shape) -> int:
+    """Numbers in [0, 1), 24 bits each: Philox on (position, step) under the run's seed and the draw's own stream."""
+    build = e.context.build
+    strides, total = [], 1
+    for dim in reversed(shape):
+        strides.insert(0, total)
+        total *= dim if isinstance(dim, int) else 1
+    position = build.add_op(Position(shape, tuple(strides), U32))
+    counter = build.cast(e.context.runtime("step").node, U32)
+    key = e.context.random_key(e.instances[-1].path if e.instances else "")
+    bits = build.apply("random_bits", position, counter, key)
+    high = build.apply("shift_right", bits, build.constant(8, U32))
+    return build.scale(build.cast(high, e.context.real), 2.0**-24)
+
+
+def _shape_of(e: Expressions, a: Bound) -> Value:
+    return e.context.body(a.tensor("x"))
+
+
+def _float(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    return Tensor(e.context.build.cast(x.node, e.context.real), x.axes)
+
+
+def _product(e: Expressions, a: Bound) -> Value:
+    return math.prod(d for d in a.shape("values") if isinstance(d, int)) if a.values["values"][0] else 1
+
+
+def _length(e: Expressions, a: Bound) -> Value:
+    value, place = a.values["values"]
+    if not isinstance(value, tuple):
+        e.context.refuse("type-mismatch", f"`length` takes a list, not {describe(value)}", place)
+    return len(value)
+
+
+def _stop(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    return Tensor(e.context.build.stop_gradient(x.node), x.axes)
+
+
+def _random_like(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    return Tensor(_random(e, e.context.build.type(x.node).shape), x.axes)
+
+
+UNARY = [name for name, row in elementwise.ROWS.items() if row.arity == 1 and name not in ("neg", "not")]
+
+TABLE: dict[str, Signature] = {
+    **{name: _unary(name) for name in UNARY},
+    **{name: _extreme(name) for name in ("max", "min")},
+    **{kind: _reduction(kind) for kind in ("sum", "any", "all", "argmax", "argmin")},
+    "mod": Signature(("a", "b"), 2, lambda e, a: e.elementwise("mod", a.tensor("a"), a.tensor("b"))),
+    "pow": Signature(("a", "b"), 2, lambda e, a: e.elementwise("pow", a.tensor("a"), a.tensor("b"))),
+    "size": Signature(("x", "over"), 1, _size),
+    "shape": Signature(("x",), 1, _shape_of),
+    "float": Signature(("x",), 1, _float),
+    "product": Signature(("values",), 1, _product),
+    "length": Signature(("values",), 1, _length),
+    "reshape_to": Signature(("x", "shape"), 2, _reshape),
+    "transpose": Signature(("x", "order"), 1, _permute),
+    "concat": Signature(("values", "axis"), 1, _concat),
+    "split": Signature(("x", "parts"), 2, _split),
+    "einsum": Signature(("form", "a", "b"), 3, _einsum),
+    "iota": Signature(("count",), 1, _iota),
+    "fill": Signature(("shape", "value"), 2, _fill),
+    "random": Signature(("shape",), 1, lambda e, a: e.unnamed(_random(e, a.shape("shape")))),
+    "random_like": Signature(("x",), 1, _random_like),
+    "stop_gradient": Signature(("x",), 1, _stop),
+}

@@ -1,0 +1,147 @@
+"""What an expression of a `.nn` file can be while a model is being elaborated.
+
+Compile-time values are plain Python (int, float, bool, str, tuples of them). The rest is here: tensors in the graph with names on their axes,
+things that can be called, lists of axes, and `Poison`, the value of what failed already, which stays silent.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .syntax import Definition, Expression
+
+if TYPE_CHECKING:
+    from ..source import Span
+
+_serial = itertools.count()
+
+
+@dataclass(frozen=True)
+class Label:
+    """The name of an axis inside one application; unnamed axes get a fresh one, so that alignment by name always works."""
+
+    text: str
+    serial: int = 0
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def fresh_label(text: str) -> Label:
+    """A label equal to no other."""
+    return Label(text, next(_serial) + 1)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value in the graph. `axes` labels every axis but the batch; `classes` is set on class indices."""
+
+    node: int
+    axes: tuple[Label, ...] = ()
+    classes: int | None = None
+
+
+@dataclass(frozen=True)
+class Axes:
+    """`[batch, h, ...]` given for `over`: names, positions and the ellipsis, as written."""
+
+    items: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """A function the compiler knows: an elementwise row, a reduction, a change of shape."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Function:
+    """A definition that can be called, with the file-level definitions it may use."""
+
+    definition: Definition
+
+    @property
+    def name(self) -> str:
+        """As written."""
+        return self.definition.name.id
+
+
+@dataclass
+class Instance:
+    """A layer or two-list function with its settings: made once, applied any number of times with the same parameters."""
+
+    function: Function
+    settings: dict[str, Value]
+    path: str
+    span: Span
+    options: dict[str, Value] = field(default_factory=dict)
+    parameters: dict[str, Tensor] = field(default_factory=dict)
+    children: dict[tuple[int, int], Instance] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    applied: int = 0
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A stopping rule of a `train` block and its numbers."""
+
+    name: str
+    values: Mapping[str, float]
+
+
+class Poison:
+    """The value of an expression that was reported already."""
+
+    def __repr__(self) -> str:
+        return "poison"
+
+
+POISON = Poison()
+
+Value = int | float | bool | str | None | tuple["Value", ...] | Tensor | Axes | Primitive | Function | Instance | Criterion | Poison
+
+
+@dataclass
+class Scope:
+    """Names of one body: values, the state variables with their new values, and the axis sizes that signatures bound."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    next_values: dict[str, Value] = field(default_factory=dict)
+    labels: dict[str, Label] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
+
+
+Call = Callable[[list[Value], dict[str, Value], Expression], Value]
+
+
+def describe(value: Value) -> str:
+    """What a value is, in words for a message."""
+    match value:
+        case bool():
+            return "a truth value"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return f'the text "{value}"'
+        case tuple():
+            return f"a list of {len(value)}"
+        case Tensor():
+            return "a tensor"
+        case Function() if value.definition.kind == "fn":
+            return f"the function `{value.name}`"
+        case Function():
+            return f"the {value.definition.kind} `{value.name}`"
+        case Primitive():
+            return f"the function `{value.name}`"
+        case Instance():
+            return f"a `{value.function.name}`"
+        case Axes():
+            return "a list of axes"
+        case Criterion():
+            return f"the criterion `{value.name}`"
+        case _:
+            return "nothing"

@@ -1,0 +1,391 @@
+"""The operations that are not elementwise: sources and numbers, views of memory, concatenation, reductions and contractions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from .op import Array, Context, Op, ShapeError, Trait
+from .types import BATCH, F64, I32, DType, Shape, Symbol, TensorType
+
+if TYPE_CHECKING:
+    from .build import Build
+    from .graph import Node
+
+
+# --- sources and numbers -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source(Op):
+    """A named value from outside the graph. `kind` is `input`, `parameter`, `state` or `runtime` (a scalar that the driver sets)."""
+
+    kind: str
+    label: str
+    type: TensorType
+    name: ClassVar[str] = "source"
+    traits: ClassVar[Trait] = Trait.SOURCE
+
+    @property
+    def key(self) -> str:
+        """`kind:label`: unique in a graph, and the name of the buffer."""
+        return f"{self.kind}:{self.label}"
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """As declared."""
+        return self.type
+
+    def evaluate(self, context: Context, *arrays: Array) -> Array:
+        """The array bound to `kind:label`, or to the label alone."""
+        array = context.sources[self.key] if self.key in context.sources else context.sources[self.label]
+        return np.asarray(array, dtype=self.type.dtype.numpy).reshape(context.shape(self.type.shape))
+
+    def attributes(self) -> dict[str, object]:
+        """Kind and label."""
+        return {"kind": self.kind, "label": self.label}
+
+
+@dataclass(frozen=True)
+class Constant(Op):
+    """A scalar known at compile time."""
+
+    value: float | int | bool
+    dtype: DType
+    name: ClassVar[str] = "constant"
+    traits: ClassVar[Trait] = Trait.CONSTANT
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """A scalar."""
+        return TensorType(self.dtype)
+
+    def evaluate(self, context: Context, *arrays: Array) -> Array:
+        """The number."""
+        return np.asarray(self.value, dtype=self.dtype.numpy)
+
+
+@dataclass(frozen=True)
+class Extent(Op):
+    """The run-time extent of a symbol as an f64 scalar: the rows of this batch."""
+
+    symbol: Symbol
+    name: ClassVar[str] = "extent"
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """A scalar."""
+        return TensorType(F64)
+
+    def evaluate(self, context: Context, *arrays: Array) -> Array:
+        """The number."""
+        return np.asarray(context.sizes[self.symbol.name], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Position(Op):
+    """The integer `sum(stride * index)` of each point of a shape: a counter along one axis, or the row-major number of the point."""
+
+    shape: Shape
+    strides: tuple[int, ...]
+    dtype: DType = I32
+    name: ClassVar[str] = "position"
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The shape."""
+        if len(self.strides) != len(self.shape):
+            raise ShapeError(f"{len(self.strides)} strides do not fit the shape {list(self.shape)}")
+        return TensorType(self.dtype, self.shape)
+
+    def evaluate(self, context: Context, *arrays: Array) -> Array:
+        """An arithmetic grid."""
+        shape = context.shape(self.shape)
+        total = np.zeros(shape, dtype=np.int64)
+        for axis, stride in enumerate(self.strides):
+            line = np.arange(shape[axis], dtype=np.int64) * stride
+            total = total + line.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+        return total.astype(self.dtype.numpy)
+
+
+# --- views ---------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Broadcast(Op):
+    """Operand axis i becomes result axis `axes[i]`; the other result axes repeat it."""
+
+    shape: Shape
+    axes: tuple[int, ...]
+    name: ClassVar[str] = "broadcast"
+    traits: ClassVar[Trait] = Trait.VIEW
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The shape, when the operand's axes fit into it."""
+        ascending = list(self.axes) == sorted({a for a in self.axes if 0 <= a < len(self.shape)})
+        if not ascending or tuple(self.shape[a] for a in self.axes) != types[0].shape:
+            raise ShapeError(f"{types[0]} does not broadcast to {list(self.shape)}", (0,))
+        return types[0].with_shape(self.shape)
+
+    def evaluate(self, context: Context, *arrays: Array) -> Array:
+        """numpy.broadcast_to after aligning axes."""
+        shape = context.shape(self.shape)
+        aligned = arrays[0].reshape([shape[a] if a in self.axes else 1 for a in range(len(shape))])
+        return np.broadcast_to(aligned, shape)
+
+    def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
+        """The sum over the repeated axes."""
+        return [build.sum(cotangent, [a for a in range(len(self.shape)) if a not in self.axes])]
+
+
+@dataclass(frozen=True)
+class Reshape(Op):
+    """The same elements in row-major order under another shape; the batch axis stays in front."""
+
+    shape: Shape
+    name: ClassVar[str] = "reshape"
+    traits: ClassVar[Trait] = Trait.VIEW
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The shape, when the number of elements agrees."""
+        if elements(types[0].shape) != elements(self.shape) or batched(types[0].shape) != batched(self.shape):
+            raise ShapeError(f"{types[0]} cannot be reshaped to {list(self.shape)}", (0,))
+        return types[0].with_shape(self.shape)
+
+    def evaluate(self, context: Context, *arrays: Array) -> Array:
+        """numpy.reshape."""
+        return arrays[0].reshape(context.shape(self.shape))
+
+    def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
+        """Reshape back."""
+        return [build.reshape(cotangent, build.type(node.inputs[0]).shape)]
+
+
+@dataclass(frozen=True)
+class Transpose(Op):
+    """Result axis i is operand axis `order[i]`; the batch axis stays in front."""
+
+    order: tuple[int, ...]
+    name: ClassVar[str] = "transpose"
+    traits: ClassVar[Trait] = Trait.VIEW
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The permuted shape."""
+        if sorted(self.order) != list(range(types[0].rank)):
+            raise ShapeError(f"{list(self.order)} is no order of the axes of {types[0]}", (0,))
+        if batched(types[0].shape) and self.order[0] != 0:
+            raise ShapeError("the batch axis stays in front", (0,))
+        return types[0].with_shape(tuple(types[0].shape[a] for a in self.order))
+
+    def evaluate(self, context: Context, *arrays: Array) -> Array:
+        """numpy.transpose."""
+        return arrays[0].transpose(self.order)
+
+    def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
+        """The inverse order."""
+        return [build.transpose(cotangent, tuple(self.order.index(a) for a in range(len(self.order))))]
+
+
+@dataclass(frozen=True)
+class Slice(Op):
+    """`start`, `stop` and a positive `step` for every axis; the batch axis is taken whole (0, -1, 1)."""
+
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    step: tuple[int, ...]
+    name: ClassVar[str] = "slice"
+    traits: ClassVar[Trait] = Trait.VIEW
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The lengths that remain."""
+        if not types[0].rank == len(self.start) == len(self.stop) == len(self.step):
+            raise ShapeError(f"a slice of {len(self.start)} axes does not fit {types[0]}", (0,))
+        shape: list[int | Symbol] = []
+        for size, start, stop, step in zip(types[0].shape, self.start, self.stop, self.step, strict=True):
+            if isinstance(size, Symbol):
+                if (start, stop, step) != (0, -1, 1):
+                    raise ShapeError(f"the axis {size} of {types[0]} is taken whole", (0,))
+                shape.append(size)
+                continue
+            if not (0 <= start < stop <= size and step >= 1):
+                raise ShapeError(f"{start}:{stop}:{step} is outside an axis of {size} in {types[0]}", (0,))
+            shape.append(-(-(stop - start) // step))
+        return types[0].with_shape(tuple(shape))
+
+    def evaluate(self, context: Context, *arrays: Array) -> Array:
+        """Basic slicing."""
+        shape = arrays[0].shape
+        stops = [n if stop < 0 else stop for n, stop in zip(shape, self.stop, strict=True)]
+        return arrays[0][tuple(slice(*s) for s in zip(self.start, stops, self.step, strict=True))]
+
+    def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
+        """The cotangent between zeros."""
+        if any(s != 1 for s in self.step):
+            raise ShapeError("no gradient through a slice with a step", (0,))
+        shape = build.type(node.inputs[0]).shape
+        for axis, size in enumerate(shape):
+            if isinstance(size, int) and (self.start[axis], self.stop[axis]) != (0, size):
+                cotangent = build.pad(cotangent, axis, self.start[axis], size - self.stop[axis])
+        return [cotangent]
+
+
+@dataclass(frozen=True)
+class Concat(Op):
+    """Operands one after the other along an axis."""
+
+    axis: int
+    name: ClassVar[str] = "concat"
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The joined shape."""
+        if not types:
+            raise ShapeError("nothing to join")
+        first, total = types[0], 0
+        if not 0 <= self.axis < first.rank:
+            raise ShapeError(f"{first} has no axis {self.axis}", (0,))
+        for position, other in enumerate(types):
+            same = other.dtype == first.dtype and other.rank == first.rank
+            if not same or any(a != b for n, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)) if n != self.axis):
+                raise ShapeError(f"{first} and {other} cannot be joined along axis {self.axis}", (0, position))
+            size = other.shape[self.axis]
+            if isinstance(size, Symbol):
+                raise ShapeError("the batch axis cannot be joined", (position,))
+            total += size
+        return first.with_shape((*first.shape[: self.axis], total, *first.shape[self.axis + 1 :]))
+
+    def evaluate(self, context: Context, *arrays: Array) -> Array:
+        """numpy.concatenate."""
+        return np.concatenate(arrays, axis=self.axis)
+
+    def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
+        """Each operand's slice."""
+        parts, start = [], 0
+        for operand in node.inputs:
+            size = build.type(operand).shape[self.axis]
+            assert isinstance(size, int)
+            parts.append(build.slice_axis(cotangent, self.axis, start, start + size))
+            start += size
+        return parts
+
+
+# --- reductions and contractions -----------------------------------------------------------------------------------------------------
+
+REDUCTIONS = {"sum": np.sum, "max": np.max, "min": np.min, "any": np.any, "all": np.all}
+ARGUMENTS = {"argmax": np.argmax, "argmin": np.argmin}
+
+
+@dataclass(frozen=True)
+class Reduce(Op):
+    """`kind` is sum, max, min, any, all, argmax or argmin (the first index in row-major order, i32); the axes vanish."""
+
+    kind: str
+    axes: tuple[int, ...]
+    traits: ClassVar[Trait] = Trait.REDUCTION
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The kind."""
+        return self.kind
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The remaining axes."""
+        if any(not 0 <= a < types[0].rank for a in self.axes):
+            raise ShapeError(f"axes {list(self.axes)} are outside {types[0]}", (0,))
+        if list(self.axes) != sorted(set(self.axes)):
+            raise ShapeError(f"axes {list(self.axes)} are not in order, each once", (0,))
+        shape = tuple(d for a, d in enumerate(types[0].shape) if a not in self.axes)
+        return TensorType(I32 if self.kind in ARGUMENTS else types[0].dtype, shape)
+
+    def evaluate(self, context: Context, *arrays: Array) -> Array:
+        """NumPy's reduction of that name."""
+        x = arrays[0]
+        if self.kind in REDUCTIONS:
+            empty = {"initial": -np.inf if self.kind == "max" else np.inf} if x.size == 0 and self.kind in ("max", "min") else {}
+            return np.asarray(REDUCTIONS[self.kind](x, axis=self.axes, **empty)).astype(x.dtype)  # type: ignore[operator]
+        kept = [a for a in range(x.ndim) if a not in self.axes]
+        flat = x.transpose([*kept, *self.axes]).reshape([*(x.shape[a] for a in kept), -1])
+        return np.asarray(ARGUMENTS[self.kind](flat, axis=-1)).astype(np.int32)
+
+    def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
+        """sum: repeated; max and min: to the places that equal the result."""
+        operand = node.inputs[0]
+        kept = tuple(a for a in range(build.type(operand).rank) if a not in self.axes)
+        spread = build.broadcast(cotangent, build.type(operand).shape, kept)
+        if self.kind == "sum":
+            return [spread]
+        if self.kind in ("max", "min"):
+            where = build.eq(operand, build.broadcast(node.id, build.type(operand).shape, kept))
+            return [build.select(where, spread, build.zeros_like(spread))]
+        return [None]
+
+    def flops(self, result: TensorType, *types: TensorType) -> int:
+        """One a folded element."""
+        return math.prod(d for a, d in enumerate(types[0].shape) if a in self.axes and isinstance(d, int))
+
+    def attributes(self) -> dict[str, object]:
+        """The axes."""
+        return {"axes": self.axes}
+
+
+@dataclass(frozen=True)
+class Contract(Op):
+    """Sum of products over shared labels, as in einsum: `contract[ab,bc->ac]`. A label of one operand only must be in the result."""
+
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    out: tuple[int, ...]
+    name: ClassVar[str] = "contract"
+    traits: ClassVar[Trait] = Trait.CONTRACTION
+
+    def sizes(self, *types: TensorType) -> dict[int, int | Symbol]:
+        """The extent of every label; raises `ShapeError` when the operands disagree."""
+        for position, (labels, operand) in enumerate(zip((self.left, self.right), types, strict=True)):
+            if len(labels) != operand.rank or len(set(labels)) != len(labels):
+                raise ShapeError(f"{operand} does not fit `{self.attributes()['form']}`, which names every axis once", (position,))
+        sizes: dict[int, int | Symbol] = dict(zip(self.left, types[0].shape, strict=True))
+        for label, size in zip(self.right, types[1].shape, strict=True):
+            if sizes.setdefault(label, size) != size:
+                raise ShapeError(f"{types[0]} and {types[1]} disagree: {sizes[label]} and {size}", (0, 1))
+        return sizes
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The labels of the result."""
+        if types[0].dtype != types[1].dtype or not types[0].dtype.is_float:
+            raise ShapeError(f"element types {types[0].dtype} and {types[1].dtype} cannot be multiplied", (0, 1))
+        sizes = self.sizes(*types)
+        single = set(self.left) ^ set(self.right)
+        if len(set(self.out)) != len(self.out) or not single <= set(self.out) <= set(sizes):
+            raise ShapeError(f"the result of `{self.attributes()['form']}` needs each axis that one operand alone has, once", (0, 1))
+        return types[0].with_shape(tuple(sizes[label] for label in self.out))
+
+    def evaluate(self, context: Context, *arrays: Array) -> Array:
+        """numpy.einsum."""
+        return np.asarray(np.einsum(arrays[0], list(self.left), arrays[1], list(self.right), list(self.out), optimize=True))
+
+    def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
+        """Contractions of the cotangent with the other operand."""
+        a, b = node.inputs
+        left = build.add_op(Contract(self.out, self.right, self.left), cotangent, b)
+        right = build.add_op(Contract(self.left, self.out, self.right), a, cotangent)
+        return left, right
+
+    def flops(self, result: TensorType, *types: TensorType) -> int:
+        """Two a term of the sum."""
+        sizes = self.sizes(*types)
+        return 2 * math.prod(s for label, s in sizes.items() if label not in self.out and isinstance(s, int))
+
+    def attributes(self) -> dict[str, object]:
+        """In einsum's letters."""
+        letters = {label: chr(ord("a") + n) for n, label in enumerate(dict.fromkeys(self.left + self.right + self.out))}
+        spell = ["".join(letters[label] for label in part) for part in (self.left, self.right, self.out)]
+        return {"form": f"{spell[0]},{spell[1]}->{spell[2]}"}
+
+
+def batched(shape: Shape) -> bool:
+    """True when the first axis is the batch."""
+    return bool(shape) and shape[0] == BATCH
+
+
+def elements(shape: Shape) -> int:
+    """Number of elements, the batch axis counted as one."""
+    return math.prod(d for d in shape if isinstance(d, int))

@@ -1,0 +1,28 @@
+"""The stable text of an op graph: one line a node, its type on every line, where it came from behind it."""
+
+from __future__ import annotations
+
+from .graph import Graph, Node
+
+
+def print_graph(graph: Graph, *, places: bool = True) -> str:
+    """The whole graph; nodes are renumbered in order, so that equal graphs print equally."""
+    number = {node.id: position for position, node in enumerate(graph)}
+    lines = [f"graph {graph.name} {{"]
+    lines += [f"  {print_node(node, number, places=places)}" for node in graph]
+    lines += [f"  return {name} = %{number[value]}" for name, value in graph.outputs.items()]
+    return "\n".join([*lines, "}"])
+
+
+def print_node(node: Node, number: dict[int, int] | None = None, *, places: bool = True) -> str:
+    """One node: `%3 = add(%1, %2) : f32[batch, 4]  # model.nn:7:9`."""
+    names = [f"%{number[i] if number else i}" for i in node.inputs]
+    attributes = [f"{key}={_spell(value)}" for key, value in node.op.attributes().items()]
+    line = f"%{number[node.id] if number else node.id} = {node.op.name}({', '.join(names + attributes)}) : {node.type}"
+    return f"{line}  # {node.where}" if places and node.where.span else line
+
+
+def _spell(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_spell, value)) + "]"
+    return str(value)

@@ -1,0 +1,189 @@
+"""The body of a kernel: values of the op graph written as instructions at a point of the kernel's domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..ir.elementwise import Cast, Elementwise, Select, StopGradient
+from ..ir.graph import Graph, Node
+from ..ir.op import Trait
+from ..ir.ops import Broadcast, Constant, Extent, Position, Reduce, Reshape, Slice, Transpose
+from ..ir.types import Shape, Symbol
+from .model import Access, Accumulator, Apply, Axis, Extents, Fold, Index, Instruction, Load
+from .model import Constant as Number
+from .placement import Placement, view
+
+
+@dataclass(frozen=True)
+class Affine:
+    """`constant + sum(factor * axis)`: where along one axis of a value a point of the kernel lies."""
+
+    terms: tuple[tuple[str, int], ...] = ()
+    constant: int = 0
+
+    def times(self, factor: int, offset: int = 0) -> Affine:
+        """factor * self + offset."""
+        return Affine(tuple((name, f * factor) for name, f in self.terms), self.constant * factor + offset)
+
+
+Point = tuple[Affine, ...]
+
+
+class NotAffine(Exception):
+    """A view cannot be followed by affine indices; the named value must be stored first."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def identity(axes: Sequence[Axis]) -> Point:
+    """The point whose index along each axis is the loop's own."""
+    return tuple(Affine(((axis.name, 1),)) for axis in axes)
+
+
+def access(placement: Placement, point: Point) -> tuple[Access, dict[str, int]]:
+    """The address of a placed value at a point, and the axes that its panels split (with the panel's width)."""
+    strides: dict[str, int] = {}
+    offset, split = placement.offset, {}
+    for axis, (stride, index) in enumerate(zip(placement.strides, point, strict=True)):
+        if placement.panel and axis == len(placement.strides) - 1:
+            if index.constant or len(index.terms) != 1 or index.terms[0][1] != 1:
+                raise AssertionError("the blocked axis of a parameter is walked by one loop")
+            name = index.terms[0][0]
+            strides[name], strides[name + "/"] = 1, placement.panel_stride
+            split[name] = placement.panel
+            continue
+        offset += stride * index.constant
+        for name, factor in index.terms:
+            strides[name] = strides.get(name, 0) + stride * factor
+    kept = tuple((name, stride) for name, stride in strides.items() if stride)
+    return Access(placement.buffer, placement.dtype, kept, offset), split
+
+
+def place_of(graph: Graph, places: Mapping[int, Placement], number: int) -> Placement | None:
+    """The placement of a stored value, or of a view of one; None when it has none."""
+    if number in places:
+        return places[number]
+    node = graph[number]
+    if not node.op.has(Trait.VIEW):
+        return None
+    source = place_of(graph, places, node.inputs[0])
+    return None if source is None else view(graph, number, source)
+
+
+@dataclass
+class Body:
+    """Instructions being gathered for one cluster; `members` are computed here, placed values are loaded, the rest is inlined."""
+
+    graph: Graph
+    places: Mapping[int, Placement]
+    members: frozenset[int]
+    domain: Point
+    anchor: int | None = None
+    instructions: list[Instruction] = field(default_factory=list)
+    split: dict[str, int] = field(default_factory=dict)
+    _known: dict[Instruction, int] = field(default_factory=dict)
+    _values: dict[tuple[int, Point], int] = field(default_factory=dict)
+
+    def emit(self, instruction: Instruction) -> int:
+        """The position of an instruction; equal ones are written once."""
+        if instruction not in self._known:
+            self._known[instruction] = len(self.instructions)
+            self.instructions.append(instruction)
+        return self._known[instruction]
+
+    def value(self, number: int, point: Point) -> int:
+        """The instruction that holds a value of the graph at a point."""
+        key = (number, point)
+        if key not in self._values:
+            self._values[key] = self._make(self.graph[number], point)
+        return self._values[key]
+
+    def _make(self, node: Node, point: Point) -> int:
+        if node.id == self.anchor:
+            return self.emit(Accumulator(node.type.dtype))
+        if node.id not in self.members:
+            placement = place_of(self.graph, self.places, node.id)
+            if placement is not None:
+                address, split = access(placement, point)
+                self.split |= split
+                return self.emit(Load(address))
+        return self._compute(node, point)
+
+    def _compute(self, node: Node, point: Point) -> int:
+        match node.op:
+            case Elementwise() | Select() | Cast():
+                arguments = tuple(self.value(i, point) for i in node.inputs)
+                return self.emit(Apply(node.op.name, arguments, node.type.dtype))
+            case StopGradient():
+                return self.value(node.inputs[0], point)
+            case Constant():
+                return self.emit(Number(node.op.value, node.op.dtype))
+            case Extent():
+                return self.emit(Extents(node.op.symbol, node.type.dtype))
+            case Position():
+                return self._position(node.op, point)
+            case Reduce():
+                return self.emit(Fold(node.op.kind, self.value(node.inputs[0], self.domain), node.type.dtype))
+            case _ if node.op.has(Trait.VIEW):
+                return self.value(node.inputs[0], through(self.graph, node, point))
+            case _:
+                raise NotAffine(node.id)
+
+    def _position(self, op: Position, point: Point) -> int:
+        terms: dict[str, int] = {}
+        offset = 0
+        for stride, index in zip(op.strides, point, strict=True):
+            offset += stride * index.constant
+            for name, factor in index.terms:
+                terms[name] = terms.get(name, 0) + stride * factor
+        return self.emit(Index(tuple((n, f) for n, f in terms.items() if f), offset, op.dtype))
+
+
+def through(graph: Graph, node: Node, point: Point) -> Point:
+    """The point of a view's operand that a point of the view shows."""
+    match node.op:
+        case Broadcast():
+            return tuple(point[a] for a in node.op.axes)
+        case Transpose():
+            return tuple(point[node.op.order.index(a)] for a in range(len(point)))
+        case Slice():
+            return tuple(p.times(step, start) for p, step, start in zip(point, node.op.step, node.op.start, strict=True))
+        case Reshape():
+            return _unreshape(graph.type(node.inputs[0]).shape, node.type.shape, point, node.inputs[0])
+        case _:
+            raise NotAffine(node.id)
+
+
+def _unreshape(old: Shape, new: Shape, point: Point, number: int) -> Point:
+    """Indices under the old shape: groups of new axes that merge into one old axis, and axes of one element, are affine."""
+    pending = [(size, index) for size, index in zip(new, point, strict=True) if size != 1]
+    result: list[Affine] = []
+    for size in old:
+        if size == 1:
+            result.append(Affine())
+            continue
+        merged, total = Affine(), 1
+        while total != size:
+            if not pending or isinstance(size, Symbol) != isinstance(pending[0][0], Symbol):
+                raise NotAffine(number)
+            part, index = pending.pop(0)
+            if isinstance(part, Symbol) or isinstance(size, Symbol):
+                merged, total = index, size  # type: ignore[assignment]
+                continue
+            total *= part
+            if total > size:
+                raise NotAffine(number)
+            merged = _plus(merged.times(part), index)
+        result.append(merged)
+    return tuple(result)
+
+
+def _plus(a: Affine, b: Affine) -> Affine:
+    terms = dict(a.terms)
+    for name, factor in b.terms:
+        terms[name] = terms.get(name, 0) + factor
+    return Affine(tuple(terms.items()), a.constant + b.constant)
+
+

@@ -1,0 +1,289 @@
+"""From clusters of the op graph to a program: every cluster becomes a kernel, every stored value a buffer, in an order that is legal.
+
+An output may be placed on the memory of a source (a parameter's new value on the parameter): its kernel then runs after every other
+reader of the old value, or, where that is impossible, writes beside it and is copied at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..ir.graph import Graph
+from ..ir.ops import Concat, Contract, Source
+from ..ir.types import Shape, TensorType
+from ..passes.fusion import Cluster, Fusion
+from ..source import Span
+from .body import Body, Point, access, identity, place_of
+from .model import Access, Axis, Kernel, Load, Nest, Store, loads, stores
+from .model import Contract as ContractKernel
+from .placement import Placement, blocked, dense, elements
+from .program import Launch
+
+
+@dataclass
+class Lowered:
+    """Kernels in order and the temporary buffers they use (by name)."""
+
+    launches: list[Launch]
+    temporaries: dict[str, Placement]
+
+
+@dataclass
+class _Lowering:
+    fusion: Fusion
+    panel: int
+    places: dict[int, Placement] = field(default_factory=dict)
+    temporaries: dict[str, Placement] = field(default_factory=dict)
+    extra: dict[int, list[Placement]] = field(default_factory=dict)
+    packed: dict[tuple[int, str], Placement] = field(default_factory=dict)
+    launches: list[Launch] = field(default_factory=list)
+
+    @property
+    def graph(self) -> Graph:
+        """The op graph."""
+        return self.fusion.graph
+
+    # placing
+
+    def place(self, sources: Mapping[str, Placement], outputs: Mapping[str, Placement]) -> None:
+        """Sources where they are, outputs where they are wanted, other stored values in temporaries."""
+        for node in self.graph:
+            if isinstance(node.op, Source):
+                self.places[node.id] = sources[node.op.key]
+        held = {p.buffer for p in sources.values()}
+        for name, number in self.graph.outputs.items():
+            wanted = outputs[name]
+            read_later = wanted.buffer in held and self.fusion.readers.get(number)
+            if number in self.fusion.home and number not in self.places and not read_later:
+                self.places[number] = wanted
+            else:
+                self.extra.setdefault(number, []).append(wanted)
+        for number in sorted(self.fusion.stored):
+            if number not in self.places:
+                self.places[number] = self.temporary(f"t{number}", self.graph.type(number))
+
+    def temporary(self, name: str, kind: TensorType) -> Placement:
+        """A fresh dense buffer."""
+        self.temporaries[name] = dense(name, kind)
+        return self.temporaries[name]
+
+    def operand(self, number: int) -> Placement:
+        """The placement of a contraction's operand; a view that strides cannot express is copied first."""
+        found = place_of(self.graph, self.places, number)
+        if found is None:
+            self.places[number] = self.temporary(f"t{number}", self.graph.type(number))
+            self.copy(number, self.places[number], inline=True)
+            return self.places[number]
+        return found
+
+    def copy(self, number: int, target: Placement, *, inline: bool = False) -> None:
+        """A kernel that writes a value to another place."""
+        axes = domain_axes(self.graph.type(number).shape)
+        members = frozenset({number}) if inline else frozenset()
+        body = Body(self.graph, self.places, members, identity(axes))
+        value = body.value(number, identity(axes))
+        address, split = access(target, identity(axes))
+        kernel = Nest(split_axes(axes, body.split | split), (), tuple(body.instructions), (Store(address, value),))
+        self.add(kernel, "copy", [number])
+
+    # kernels
+
+    def cluster(self, cluster: Cluster) -> None:
+        """The kernel of a cluster."""
+        first = self.graph[cluster.nodes[0]]
+        if isinstance(first.op, Concat):
+            self.concat(first.id)
+        elif cluster.contraction is not None:
+            self.contraction(cluster, cluster.contraction)
+        else:
+            self.nest(cluster)
+
+    def nest(self, cluster: Cluster) -> None:
+        """A map or reduction."""
+        every = domain_axes(cluster.domain)
+        over = cluster.over or ()
+        outer = tuple(a for n, a in enumerate(every) if n not in over)
+        folded = tuple(a for n, a in enumerate(every) if n in over)
+        body = Body(self.graph, self.places, frozenset(cluster.nodes), identity(every))
+        written = self.stores(cluster, body, identity(every), identity(outer))
+        split = body.split
+        kernel = Nest(split_axes(outer, split), split_axes(folded, split), tuple(body.instructions), written)
+        self.add(kernel, self.label(cluster), cluster.nodes)
+
+    def stores(self, cluster: Cluster, body: Body, domain: Point, outer: Point) -> tuple[Store, ...]:
+        """A store for every value of the cluster that leaves it."""
+        written = []
+        for number in cluster.nodes:
+            if number not in self.fusion.stored and number not in self.places:
+                continue
+            whole = self.graph.type(number).shape == cluster.domain
+            point = domain if whole and len(domain) == len(self.graph.type(number).shape) else outer
+            address, split = access(self.places[number], point)
+            body.split |= split
+            written.append(Store(address, body.value(number, point)))
+        return tuple(written)
+
+    def concat(self, number: int) -> None:
+        """One copy an operand, each into its part of the result."""
+        node = self.graph[number]
+        axis, start = node.op.axis, 0  # type: ignore[attr-defined]
+        for operand in node.inputs:
+            shape = self.graph.type(operand).shape
+            axes = domain_axes(shape)
+            body = Body(self.graph, self.places, frozenset(), identity(axes))
+            value = body.value(operand, identity(axes))
+            shifted = tuple(p.times(1, start if n == axis else 0) for n, p in enumerate(identity(axes)))
+            address, _ = access(self.places[number], shifted)
+            self.add(Nest(split_axes(axes, body.split), (), tuple(body.instructions), (Store(address, value),)), "concat", [number])
+            size = shape[axis]
+            assert isinstance(size, int)
+            start += size
+
+    def contraction(self, cluster: Cluster, number: int) -> None:
+        """A contraction and the elementwise work on its result."""
+        node = self.graph[number]
+        op = node.op
+        assert isinstance(op, Contract)
+        sizes = op.sizes(*(self.graph.type(i) for i in node.inputs))
+        axis = {label: Axis(f"x{label}", size) for label, size in sizes.items()}
+        n = op.out[-1]
+        (a, a_labels), (b, b_labels) = (node.inputs[0], op.left), (node.inputs[1], op.right)
+        if n in op.left:
+            (a, a_labels), (b, b_labels) = (b, b_labels), (a, a_labels)
+        batch = [x for x in op.out if x in a_labels and x in b_labels]
+        m = [x for x in op.out[:-1] if x not in batch]
+        k = [x for x in a_labels if x not in op.out]
+        a_access, _ = access(self.operand(a), identity([axis[x] for x in a_labels]))
+        b_place = self.factor(b, b_labels, n, axis)
+        order = b_labels if b_place[1] else (*(x for x in b_labels if x != n), n)
+        b_access, split = access(b_place[0], identity([axis[x] for x in order]))
+        point = identity([axis[x] for x in op.out])
+        body = Body(self.graph, self.places, frozenset(cluster.nodes), point, number)
+        body.split |= split
+        written = self.stores(cluster, body, point, point)
+        axis = {label: replace(x, split=body.split.get(x.name, 0)) for label, x in axis.items()}
+        kernel = ContractKernel(
+            tuple(axis[x] for x in batch), tuple(axis[x] for x in m), axis[n], tuple(axis[x] for x in k),
+            a_access, b_access, tuple(body.instructions), written, node.type.dtype,
+        )  # fmt: skip
+        self.add(kernel, self.label(cluster), cluster.nodes)
+
+    def factor(self, number: int, labels: Sequence[int], n: int, axis: Mapping[int, Axis]) -> tuple[Placement, bool]:
+        """Where the second factor is read: as it lies when its columns are neighbours, else a copy in panels, made once a run.
+
+        The flag says whether axes stand in the operand's own order (a copy has the columns last).
+        """
+        placed = self.operand(number)
+        position = labels.index(n)
+        batched = placed.shape != tuple(d for d in placed.shape if isinstance(d, int))
+        straight = position == len(labels) - 1 if placed.panel else placed.strides[position] == 1
+        if straight or batched:
+            return placed, True
+        key = (number, str(n))
+        if key not in self.packed:
+            rest = [x for x in labels if x != n]
+            kind = TensorType(placed.dtype, tuple(axis[x].extent for x in (*rest, n)))
+            copy = blocked(f"p{number}.{n}", kind, self.panel)
+            self.temporaries[copy.buffer] = copy
+            source, split = access(placed, identity([axis[x] for x in labels]))
+            target, more = access(copy, identity([axis[x] for x in (*rest, n)]))
+            axes = split_axes([axis[x] for x in (*rest, n)], split | more)
+            self.add(Nest(axes, (), (Load(source),), (Store(target, 0),)), "pack", [number])
+            self.packed[key] = copy
+        return self.packed[key], False
+
+    # bookkeeping
+
+    def label(self, cluster: Cluster) -> str:
+        """The layer that the cluster works for, and its operations."""
+        names = [self.graph[n].op.name for n in cluster.nodes]
+        layers = [self.graph[n].where.layer for n in cluster.nodes if self.graph[n].where.layer]
+        shown = "+".join(dict.fromkeys(names))
+        return f"{layers[0]}: {shown}" if layers else shown
+
+    def add(self, kernel: Kernel, label: str, numbers: Sequence[int]) -> None:
+        """Append a launch with the places its nodes came from."""
+        places: list[Span] = []
+        for number in numbers:
+            where = self.graph[number].where
+            for span in (where.user_span, where.span):
+                if span is not None and span not in places:
+                    places.append(span)
+        self.launches.append(Launch(kernel, label, tuple(places)))
+
+
+def domain_axes(shape: Shape) -> tuple[Axis, ...]:
+    """One axis a dimension."""
+    return tuple(Axis(f"i{n}", size) for n, size in enumerate(shape))
+
+
+def split_axes(axes: Sequence[Axis], split: Mapping[str, int]) -> tuple[Axis, ...]:
+    """Axes with the panels that some access asks for."""
+    return tuple(replace(a, split=split.get(a.name, 0)) for a in axes)
+
+
+def lower(fusion: Fusion, sources: Mapping[str, Placement], outputs: Mapping[str, Placement], panel: int) -> Lowered:
+    """The launches of a fused graph: `sources` by key and `outputs` by name say where they live; `panel` is the width of packed copies."""
+    work = _Lowering(fusion, panel)
+    work.place(sources, outputs)
+    for cluster in fusion.clusters:
+        work.cluster(cluster)
+    for number, targets in work.extra.items():
+        for target in targets:
+            work.copy(number, target, inline=number not in work.places)
+    written = {p.buffer for p in outputs.values()}
+    in_place = {p.buffer: p for p in sources.values() if p.buffer in written}
+    return Lowered(schedule(work.launches, in_place, work.temporaries), work.temporaries)
+
+
+def schedule(launches: Sequence[Launch], in_place: Mapping[str, Placement], temporaries: dict[str, Placement]) -> list[Launch]:
+    """An order in which every value is written before it is read, and old values of `in_place` buffers are read before they are replaced."""
+    writers: dict[str, list[int]] = {}
+    for number, launch in enumerate(launches):
+        for address in stores(launch.kernel):
+            writers.setdefault(address.buffer, []).append(number)
+    pending, done, result = list(range(len(launches))), set[int](), list[Launch]()
+    current = list(launches)
+    late: list[Launch] = []
+    while pending:
+        ready = next((n for n in pending if _ready(n, current, writers, in_place, pending, done, strict=True)), None)
+        if ready is None:
+            ready = next(n for n in pending if _ready(n, current, writers, in_place, pending, done, strict=False))
+            current[ready], copies = _beside(current[ready], in_place, temporaries)
+            late += copies
+        pending.remove(ready)
+        done.add(ready)
+        result.append(current[ready])
+    return result + late
+
+
+def _ready(
+    number: int, launches: Sequence[Launch], writers: Mapping[str, list[int]], in_place: Mapping[str, Placement], pending: Sequence[int],
+    done: set[int], *, strict: bool,
+) -> bool:  # fmt: skip
+    kernel = launches[number].kernel
+    for address in loads(kernel):
+        if address.buffer not in in_place and any(w not in done and w != number for w in writers.get(address.buffer, ())):
+            return False
+    if not strict:
+        return True
+    replaced = {a.buffer for a in stores(kernel) if a.buffer in in_place}
+    return not any(a.buffer in replaced for n in pending if n != number for a in loads(launches[n].kernel))
+
+
+def _beside(launch: Launch, in_place: Mapping[str, Placement], temporaries: dict[str, Placement]) -> tuple[Launch, list[Launch]]:
+    """The launch with its in-place stores redirected to temporaries, and the copies that finish the work."""
+    kernel, copies, written = launch.kernel, [], []
+    for store in kernel.stores:
+        name = store.access.buffer
+        if name not in in_place:
+            written.append(store)
+            continue
+        beside = replace(in_place[name], buffer=f"{name}.new")
+        temporaries[beside.buffer] = beside
+        written.append(Store(replace(store.access, buffer=beside.buffer), store.value))
+        flat = (Axis("element", elements(beside, 0)),)
+        source, target = (Access(b, beside.dtype, (("element", 1),), 0) for b in (beside.buffer, name))
+        copies.append(Launch(Nest(flat, (), (Load(source),), (Store(target, 0),)), "copy", launch.where))
+    return replace(launch, kernel=replace(kernel, stores=tuple(written))), copies

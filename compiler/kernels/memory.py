@@ -1,0 +1,75 @@
+"""The memory plan: temporaries share one arena by lifetime, at offsets fixed at compile time for a capacity of rows.
+
+Largest first, each at the lowest offset free of every temporary alive at the same time (Pisarchyk and Lee 2020, "greedy by size").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import ResourceError
+from .model import buffers
+from .placement import Placement, elements
+from .program import ARENA, Buffer, Launch
+
+ALIGNMENT = 64
+LIMIT_BYTES = 2**34
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """First and last launch that touches a temporary."""
+
+    name: str
+    bytes: int
+    first: int
+    last: int
+
+
+def lifetimes(launches: Sequence[Launch], temporaries: Mapping[str, Placement], rows: int) -> list[Lifetime]:
+    """When each temporary is alive, in launch numbers."""
+    spans: dict[str, tuple[int, int]] = {}
+    for number, launch in enumerate(launches):
+        for name in buffers(launch.kernel):
+            if name in temporaries:
+                spans[name] = (spans.get(name, (number, number))[0], number)
+    return [
+        Lifetime(name, aligned(elements(temporaries[name], rows) * temporaries[name].dtype.bytes), *span) for name, span in spans.items()
+    ]
+
+
+def aligned(size: int) -> int:
+    """The next multiple of a cache line."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def plan(launches: Sequence[Launch], temporaries: Mapping[str, Placement], rows: int, limit: int = LIMIT_BYTES) -> tuple[dict[str, Buffer], int]:
+    """Buffers of the temporaries in the arena, and its size in bytes; raises ResourceError when it would exceed `limit`."""
+    placed: list[tuple[Lifetime, int]] = []
+    for life in sorted(lifetimes(launches, temporaries, rows), key=lambda t: (-t.bytes, t.first, t.name)):
+        busy = sorted((offset, offset + other.bytes) for other, offset in placed if other.first <= life.last and life.first <= other.last)
+        offset = 0
+        for start, end in busy:
+            if start - offset >= life.bytes:
+                break
+            offset = max(offset, end)
+        placed.append((life, offset))
+    size = max((offset + life.bytes for life, offset in placed), default=0)
+    if size > limit:
+        raise ResourceError(f"a batch of {rows} needs {size / 2**30:.1f} GiB of memory, more than the limit of {limit / 2**30:.1f} GiB; use a smaller batch")
+    found = {}
+    for life, offset in placed:
+        place = temporaries[life.name]
+        found[life.name] = Buffer(life.name, place.dtype, elements(place, rows), ARENA, offset)
+    return found, size
+
+
+def lay_out(space: str, places: Mapping[str, Placement], rows: int) -> tuple[dict[str, Buffer], int]:
+    """Buffers one after the other in a space of their own, and its size in bytes."""
+    found, offset = {}, 0
+    for place in places.values():
+        count = elements(place, rows)
+        found[place.buffer] = Buffer(place.buffer, place.dtype, count, space, offset)
+        offset += aligned(count * place.dtype.bytes)
+    return found, max(offset, ALIGNMENT)

@@ -1,0 +1,80 @@
+"""The memory that the programs of one model share: parameters, states, statistics, optimizer state, inputs, outputs, run-time scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from .ir.graph import Graph
+from .ir.op import Trait
+from .ir.ops import Contract, Source
+from .ir.types import Symbol, TensorType
+from .kernels.memory import lay_out
+from .kernels.placement import Placement, blocked, dense, row_major
+from .kernels.program import Buffer
+
+SPACES = ("parameter", "state", "fit", "optimizer", "accumulator", "runtime", "input", "output")
+
+
+@dataclass
+class Layout:
+    """Placements by key (`parameter:dense_1.weight`), grouped in spaces; spaces grow as programs ask for more."""
+
+    panel: int
+    capacity: int
+    panelled: frozenset[str] = frozenset()
+    places: dict[str, dict[str, Placement]] = field(default_factory=lambda: {space: {} for space in SPACES})
+
+    def place(self, key: str, kind: TensorType, like: str | None = None) -> Placement:
+        """The placement of a key, made at the first question; parameters (and what is shaped `like` one) may be panel-blocked."""
+        space = key.partition(":")[0]
+        known = self.places[space]
+        if key not in known:
+            if (like or key) in self.panelled:
+                known[key] = blocked(key, kind, self.panel)
+            elif space in ("input", "output"):
+                known[key] = _rows(key, kind)
+            else:
+                known[key] = dense(key, kind)
+        return known[key]
+
+    def buffers(self, space: str) -> tuple[dict[str, Buffer], int]:
+        """The buffers of a space and its size in bytes, for the capacity of rows."""
+        return lay_out(space, self.places[space], self.capacity)
+
+
+def _rows(key: str, kind: TensorType) -> Placement:
+    """Rows one after the other without padding, as arrays from outside are."""
+    body = [d for d in kind.shape if isinstance(d, int)]
+    strides = row_major(body)
+    if kind.shape and isinstance(kind.shape[0], Symbol):
+        size = strides[0] * body[0] if body else 1
+        strides = (size, *strides)
+    return Placement(key, kind.dtype, kind.shape, strides)
+
+
+def panelled_parameters(graphs: Iterable[Graph]) -> frozenset[str]:
+    """Keys of the parameters whose every use, in every graph, is as a factor of contractions that own the last axis of its first use.
+
+    Such a parameter can live in panels of columns, the layout its products want; one that is also sliced, reshaped, or read along
+    other axes stays row-major.
+    """
+    wanted: set[str] = set()
+    refused: set[str] = set()
+    for graph in graphs:
+        live = graph.live()
+        for node in graph:
+            if node.id not in live or not isinstance(node.op, Source) or node.op.kind != "parameter" or node.type.rank < 2:
+                continue
+            for number in graph.users(node.id):
+                if number not in live:
+                    continue
+                user = graph[number]
+                if user.op.has(Trait.VIEW):
+                    refused.add(node.op.key)
+                if isinstance(user.op, Contract):
+                    labels = user.op.left if user.inputs[0] == node.id else user.op.right
+                    if user.op.out and labels[-1] == user.op.out[-1]:
+                        wanted.add(node.op.key)
+    return frozenset(wanted - refused)
+

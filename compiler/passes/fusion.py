@@ -1,0 +1,257 @@
+"""Fusion: which operations share a kernel, and which values are stored between kernels.
+
+Before:  %3 = contract(...) ; %4 = add(%3, bias) ; %5 = max(%4, 0) ; %6 = contract(%5, ...)
+After:   {%3 %4 %5} one contraction with its epilogue, storing %5 ; {%6}
+
+A cluster is either one contraction with elementwise work on its result, or a nest: elementwise work on one domain and reductions of it
+over one set of axes (so softmax, its loss and their gradients are one pass over the rows). Values made of constants, positions and
+run-time scalars are *free*: they are computed where they are used. A value that few operations make from stored ones is *light* and is
+recomputed rather than stored. Joining is legal when the merged clusters stay acyclic and every value of the cluster is read at the
+point where it is made. What profits is fewer bytes moved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..ir.graph import Graph, Node
+from ..ir.op import Trait
+from ..ir.ops import Broadcast, Concat, Reduce, Reshape, Source
+from ..ir.types import Shape
+
+LIGHT_FLOPS = 4
+LIGHT_LOADS = 2
+
+
+@dataclass
+class Cluster:
+    """One kernel to be. `domain` is the shape its points are counted in (of a contraction: its result); `over` the folded axes."""
+
+    number: int
+    contraction: int | None
+    domain: Shape
+    over: tuple[int, ...] | None = None
+    nodes: list[int] = field(default_factory=list)
+
+    @property
+    def outer(self) -> Shape:
+        """The domain without the folded axes."""
+        return tuple(d for a, d in enumerate(self.domain) if a not in (self.over or ()))
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """The clusters in an order that runs, the cluster of each clustered node, and the values that are stored."""
+
+    graph: Graph
+    clusters: tuple[Cluster, ...]
+    home: dict[int, int]
+    stored: frozenset[int]
+    readers: dict[int, tuple[int, ...]]
+
+
+def base(graph: Graph, number: int) -> int:
+    """The value behind views."""
+    while graph[number].op.has(Trait.VIEW):
+        number = graph[number].inputs[0]
+    return number
+
+
+@dataclass
+class _Fuser:
+    graph: Graph
+    live: set[int]
+    clusters: list[Cluster] = field(default_factory=list)
+    home: dict[int, int] = field(default_factory=dict)
+    above: list[int] = field(default_factory=list)
+    free: set[int] = field(default_factory=set)
+    light: dict[int, tuple[int, frozenset[int]]] = field(default_factory=dict)
+    stored: set[int] = field(default_factory=set)
+    readers: dict[int, list[int]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Place every live node, in order."""
+        self.must_store()
+        for node in self.graph:
+            if node.id in self.live:
+                self.place(node)
+
+    def must_store(self) -> None:
+        """What a contraction or a join reads, what is reshaped, and what leaves the graph."""
+        self.stored.update(base(self.graph, v) for v in self.graph.outputs.values())
+        for node in self.graph:
+            if node.id not in self.live:
+                continue
+            if node.op.has(Trait.CONTRACTION) or isinstance(node.op, Concat | Reshape):
+                self.stored.update(base(self.graph, i) for i in node.inputs)
+
+    def place(self, node: Node) -> None:
+        """One node: a source, free, light, or a member of a cluster."""
+        if node.op.has(Trait.SOURCE):
+            if isinstance(node.op, Source) and node.op.kind == "runtime":
+                self.free.add(node.id)
+            return
+        operands = [base(self.graph, i) for i in node.inputs]
+        if node.op.has(Trait.VIEW):
+            if operands[0] in self.free and node.id not in self.stored:
+                self.free.add(node.id)
+            return
+        pointwise = node.op.has(Trait.ELEMENTWISE)
+        if not operands or (pointwise and all(o in self.free for o in operands)):
+            self.free.add(node.id)
+            if node.id in self.stored:
+                self.join(node, self.new(node))
+            return
+        if pointwise and node.id not in self.stored and self.is_light(node, operands):
+            return
+        self.join(node, self.choose(node, operands))
+
+    def is_light(self, node: Node, operands: list[int]) -> bool:
+        """True when recomputing costs less than a load and a store: few operations on few values that are stored anyway."""
+        flops = node.op.flops(node.type)
+        loads: set[int] = set()
+        for operand in operands:
+            if operand in self.free:
+                continue
+            if operand in self.light:
+                flops += self.light[operand][0]
+                loads |= self.light[operand][1]
+            elif operand in self.stored or self.graph[operand].op.has(Trait.SOURCE):
+                loads.add(operand)
+            else:
+                return False
+        if flops > LIGHT_FLOPS or len(loads) > LIGHT_LOADS:
+            return False
+        self.light[node.id] = (flops, frozenset(loads))
+        return True
+
+    def memory(self, number: int) -> list[int]:
+        """The stored or clustered values that computing `number` reads."""
+        if number in self.light:
+            return sorted(self.light[number][1])
+        if number in self.free and number not in self.home:
+            return []
+        return [number]
+
+    def choose(self, node: Node, operands: list[int]) -> Cluster:
+        """The cluster a node joins: that of an operand (the latest first), one that reads the same values, or a new one."""
+        if node.op.has(Trait.CONTRACTION) or isinstance(node.op, Concat):
+            return self.new(node)
+        needed = [m for o in operands for m in self.memory(o)]
+        own = sorted({self.home[m] for m in needed if m in self.home}, reverse=True)
+        readers = {c for m in needed for c in self.readers.get(m, ()) if self.clusters[c].contraction is None}
+        siblings = sorted(readers.difference(own), reverse=True)
+        for number in (*own, *siblings):
+            cluster = self.clusters[number]
+            if self.fits(node, cluster) and self.legal(needed, cluster):
+                return cluster
+        return self.new(node)
+
+    def fits(self, node: Node, cluster: Cluster) -> bool:
+        """True when the node's points are the cluster's and it reads the cluster's values where they are made."""
+        if cluster.nodes and isinstance(self.graph[cluster.nodes[0]].op, Concat):
+            return False
+        if isinstance(node.op, Reduce):
+            shape = self.graph.type(node.inputs[0]).shape
+            if cluster.contraction is not None or shape != cluster.domain or cluster.over not in (None, node.op.axes):
+                return False
+            if cluster.over is None and any(self.graph.type(n).shape != shape for n in cluster.nodes):
+                return False
+            return all(self.aligned(i, cluster, shape) for i in node.inputs)
+        shape = node.type.shape
+        if shape != cluster.domain and (cluster.over is None or shape != cluster.outer):
+            return False
+        read = {self.home.get(m) for i in node.inputs for m in self.memory(base(self.graph, i))}
+        if shape != cluster.domain and cluster.number not in read:
+            return False
+        return all(self.aligned(i, cluster, shape) for i in node.inputs)
+
+    def aligned(self, number: int, cluster: Cluster, shape: Shape) -> bool:
+        """True when `number`, as an operand over `shape`, meets values of the cluster at the point where they are made."""
+        node = self.graph[number]
+        if self.home.get(number) == cluster.number:
+            return node.type.shape == shape
+        if node.op.has(Trait.VIEW):
+            source = node.inputs[0]
+            if self.home.get(base(self.graph, source)) != cluster.number:
+                return True
+            kept = tuple(a for a in range(len(cluster.domain)) if a not in (cluster.over or ()))
+            spread = isinstance(node.op, Broadcast) and shape == cluster.domain and node.op.axes == kept
+            return spread and self.home.get(source) == cluster.number and self.graph.type(source).shape == cluster.outer
+        if number in self.light or (number in self.free and number not in self.home):
+            return all(self.aligned(i, cluster, shape) for i in node.inputs)
+        return True
+
+    def legal(self, needed: list[int], cluster: Cluster) -> bool:
+        """True when no operand from elsewhere depends on the cluster."""
+        bit = 1 << cluster.number
+        homes = {self.home[m] for m in needed if m in self.home}
+        return not any(h != cluster.number and self.above[h] & bit for h in homes)
+
+    def new(self, node: Node) -> Cluster:
+        """A cluster for a node that joins none."""
+        contraction = node.id if node.op.has(Trait.CONTRACTION) else None
+        domain = self.graph.type(node.inputs[0]).shape if isinstance(node.op, Reduce) else node.type.shape
+        cluster = Cluster(len(self.clusters), contraction, domain)
+        self.clusters.append(cluster)
+        self.above.append(0)
+        return cluster
+
+    def join(self, node: Node, cluster: Cluster) -> None:
+        """Add a node to a cluster; what it reads from elsewhere is stored."""
+        cluster.nodes.append(node.id)
+        if isinstance(node.op, Reduce):
+            cluster.over = node.op.axes
+        self.home[node.id] = cluster.number
+        below = 1 << cluster.number
+        before = 0
+        for operand in node.inputs:
+            for value in self.memory(base(self.graph, operand)):
+                self.readers.setdefault(value, [])
+                if cluster.number not in self.readers[value]:
+                    self.readers[value].append(cluster.number)
+                other = self.home.get(value)
+                if other is not None and other != cluster.number:
+                    self.stored.add(value)
+                    before |= (1 << other) | self.above[other]
+        for number, mask in enumerate(self.above):
+            if number == cluster.number or mask & below:
+                self.above[number] |= before
+
+
+def fuse(graph: Graph) -> Fusion:
+    """The clusters of a graph."""
+    fuser = _Fuser(graph, graph.live())
+    fuser.run()
+    stored = frozenset(v for v in fuser.stored if v in fuser.home)
+    readers = {value: tuple(c for c in clusters if c != fuser.home.get(value)) for value, clusters in fuser.readers.items()}
+    return Fusion(graph, tuple(_ordered(fuser)), fuser.home, stored, readers)
+
+
+def _ordered(fuser: _Fuser) -> list[Cluster]:
+    """Clusters so that each comes after those it reads from, by number where free to choose."""
+    done, result = 0, []
+    pending = list(fuser.clusters)
+    while pending:
+        ready = next(c for c in pending if fuser.above[c.number] & ~done & ~(1 << c.number) == 0)
+        pending.remove(ready)
+        done |= 1 << ready.number
+        result.append(ready)
+    return result
+
+
+def print_fusion(fusion: Fusion) -> str:
+    """The graph as clusters: what `show --after fusion` prints."""
+    from ..ir.printer import print_node
+
+    lines = [f"graph {fusion.graph.name} {{"]
+    for cluster in fusion.clusters:
+        kind = "contract" if cluster.contraction is not None else "reduce" if cluster.over else "map"
+        over = f" over {list(cluster.over)}" if cluster.over else ""
+        lines.append(f"  {kind} {list(cluster.domain)}{over} {{")
+        for number in cluster.nodes:
+            mark = "  -> stored" if number in fusion.stored else ""
+            lines.append(f"    {print_node(fusion.graph[number])}{mark}")
+        lines.append("  }")
+    lines += [f"  return {name} = %{value}" for name, value in fusion.graph.outputs.items()]
+    return "\n".join([*lines, "}"])

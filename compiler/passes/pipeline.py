@@ -1,0 +1,45 @@
+"""The one list of passes and their order, from an elaborated model to fused kernels-to-be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..ir.graph import Graph
+from ..ir.printer import print_graph
+from ..ir.verifier import verify
+from .columns import give_columns
+from .cse import cse
+from .dce import dce
+from .fold import fold
+from .fusion import Fusion, fuse, print_fusion
+from .simplify import simplify
+
+GraphPass = Callable[[Graph], Graph]
+
+PASSES: tuple[tuple[str, GraphPass], ...] = (
+    ("dce", dce),
+    ("fold", fold),
+    ("simplify", simplify),
+    ("cse", cse),
+    ("columns", give_columns),
+    ("clean", dce),
+)
+
+Watcher = Callable[[str, str], None]
+
+
+def optimise(graph: Graph, *, watch: Watcher | None = None, checked: bool = False) -> Fusion:
+    """Run every pass in order; `watch` is given the name and the text after each, `checked` verifies after each."""
+    if watch:
+        watch("model", print_graph(graph))
+    for name, run in PASSES:
+        graph = run(graph)
+        if checked:
+            verify(graph, name)
+        if watch:
+            watch(name, print_graph(graph))
+    verify(graph, "the passes")
+    fusion = fuse(graph)
+    if watch:
+        watch("fusion", print_fusion(fusion))
+    return fusion

@@ -1,0 +1,1 @@
+"""Ranvier: a compiler for neural networks."""

@@ -1,0 +1,75 @@
+"""The memory of a model: one page-aligned, zeroed block a space, and NumPy views of the buffers in it."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..compiler.kernels.placement import Placement, pack, unpack
+from ..compiler.kernels.program import Buffer
+from ..compiler.layout import Layout
+
+HUGE = 2**21
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class Memory:
+    """The spaces of a layout. A space grows when a new program needs more of it; what it held stays at the same offsets."""
+
+    layout: Layout
+    blocks: dict[str, Array] = field(default_factory=dict)
+    generation: int = 0
+
+    def ensure(self, space: str, size: int) -> int:
+        """The address of a space of at least `size` bytes."""
+        block = self.blocks.get(space)
+        if block is None or block.size < size:
+            grown = allocate(size)
+            if block is not None:
+                grown[: block.size] = block
+            self.blocks[space] = block = grown
+            self.generation += 1
+        return int(block.ctypes.data)
+
+    def flat(self, key: str) -> Array:
+        """The elements of a buffer of the layout, as they lie."""
+        buffer = self.buffer(key)
+        block = self.blocks[buffer.space]
+        return block[buffer.offset : buffer.offset + buffer.bytes].view(buffer.dtype.numpy)
+
+    def buffer(self, key: str) -> Buffer:
+        """The buffer of a key, its space allocated."""
+        found, size = self.layout.buffers(key.partition(":")[0])
+        self.ensure(key.partition(":")[0], size)
+        return found[key]
+
+    def place(self, key: str) -> Placement:
+        """The placement of a key."""
+        return self.layout.places[key.partition(":")[0]][key]
+
+    def read(self, key: str) -> Array:
+        """A logical copy of an unbatched value."""
+        return unpack(self.place(key), self.flat(key))
+
+    def write(self, key: str, value: Array) -> None:
+        """Set an unbatched value from its logical form."""
+        packed = pack(self.place(key), value)
+        self.flat(key)[: packed.size] = packed
+
+    def rows(self, key: str) -> Array:
+        """A batched buffer as an array [capacity, …]."""
+        place = self.place(key)
+        body = tuple(d for d in place.shape if isinstance(d, int))
+        return self.flat(key).reshape(self.layout.capacity, *body)
+
+
+def allocate(size: int) -> Array:
+    """Zeroed bytes at a page boundary; in huge pages where the system has them and the size is worth it."""
+    block = mmap.mmap(-1, max(size, mmap.PAGESIZE))
+    if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        block.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(block, dtype=np.uint8)

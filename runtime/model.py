@@ -1,0 +1,371 @@
+"""A compiled model: train it, ask it, read and write its parameters, save it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..compiler.backend.program import Native, build
+from ..compiler.driver import RUNTIME, Blueprint
+from ..compiler.errors import DataError, RanvierError
+from ..compiler.ir.evaluate import evaluate as reference
+from ..compiler.ir.types import F64, TensorType
+from ..compiler.passes.stream import Stage
+from .data import Field, fit_arrays
+from .memory import Array, Memory, allocate
+from .team import Team, shared_team
+
+Arrays = Mapping[str, Array]
+
+
+@dataclass
+class Entry:
+    """A native program with the context it is called with; the context is renewed when memory moved."""
+
+    native: Native
+    context: Array
+    address: int
+    scratch: Array
+    generation: int = -1
+
+
+class Parameters(MutableMapping[str, Array]):
+    """The trained tensors by name (`dense_1.weight`), in their logical shapes: reading copies, assigning checks the shape."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __getitem__(self, name: str) -> Array:
+        self._known(name)
+        return self._model.memory.read(f"parameter:{name}")
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        wanted = self._known(name)
+        array = np.asarray(value)
+        if array.shape != wanted:
+            raise DataError(f"`{name}` has shape {list(wanted)}, the value {list(array.shape)}")
+        self._model.memory.write(f"parameter:{name}", array)
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("parameters cannot be removed")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._model.blueprint.inference.parameters)
+
+    def __len__(self) -> int:
+        return len(self._model.blueprint.inference.parameters)
+
+    def __repr__(self) -> str:
+        shapes = (f"{name}: {list(p.type.shape)}" for name, p in self._model.blueprint.inference.parameters.items())
+        return "{" + ", ".join(shapes) + "}"
+
+    def _known(self, name: str) -> tuple[int, ...]:
+        known = self._model.blueprint.inference.parameters
+        if name not in known:
+            from ..compiler.diagnostics import did_you_mean
+
+            raise KeyError(f"no parameter is called `{name}`; {did_you_mean(name, known) or 'there are ' + ', '.join(known)}")
+        return tuple(d for d in known[name].type.shape if isinstance(d, int))
+
+
+class Model:
+    """A model on this machine. Not for use from several Python threads at once: its buffers are its own."""
+
+    def __init__(self, blueprint: Blueprint, *, threads: int | None = None, seed: int | None = None) -> None:
+        self.blueprint = blueprint
+        self.seed = blueprint.train_settings.seed if seed is None else seed
+        self.team: Team = shared_team(threads)
+        self.memory = Memory(blueprint.layout)
+        self.params = Parameters(self)
+        self.vocabularies: dict[str, list[str]] = {}
+        self.fitted = not blueprint.inference.fits
+        self.epoch = 0
+        self._entries: dict[str, Entry] = {}
+        inference = blueprint.inference
+        self._fields = {f.name: _field(f) for f in inference.fields.values()}
+        self._inputs = [name for name in self._fields if name not in inference.targets]
+        self._start()
+
+    def _start(self) -> None:
+        """Parameters and states at their first values, the step at 1."""
+        for kind, values in (("parameter", self.blueprint.inference.parameters), ("state", self.blueprint.inference.states)):
+            for label, spec in values.items():
+                self.blueprint.layout.place(f"{kind}:{label}", spec.type)
+        for label, kind_ in self.blueprint.inference.fits.items():
+            self.blueprint.layout.place(f"fit:{label}", kind_)
+        for name in RUNTIME:
+            self.blueprint.layout.place(f"runtime:{name}", TensorType(F64))
+        for kind, values in (("parameter", self.blueprint.inference.parameters), ("state", self.blueprint.inference.states)):
+            for label, spec in values.items():
+                self.memory.write(f"{kind}:{label}", self.blueprint.initial(spec, self.seed))
+        self.set_runtime(step=1, steps=1, epoch=0, seed=self.seed)
+
+    # --- what it is
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """Inputs and targets by name."""
+        return self._fields
+
+    @property
+    def capacity(self) -> int:
+        """The most rows of one native call."""
+        return self.blueprint.rows
+
+    def set_runtime(self, **values: float) -> None:
+        """Set run-time scalars."""
+        for name, value in values.items():
+            self.memory.flat(f"runtime:{name}")[0] = value
+
+    def runtime(self, name: str) -> float:
+        """A run-time scalar."""
+        return float(self.memory.flat(f"runtime:{name}")[0])
+
+    # --- native calls
+
+    def entry(self, name: str) -> Entry:
+        """The native program of an entry, compiled at the first use, its context up to date."""
+        if name not in self._entries:
+            program = self.blueprint.program(name)
+            native = build(program, self.blueprint.target, self.team.threads)
+            context = np.zeros(native.layout.words, dtype=np.int64)
+            scratch = allocate(max(native.scratch_stride * self.team.threads, 64))
+            self._entries[name] = Entry(native, context, int(context.ctypes.data), scratch)
+            self._initialise_new_states()
+        entry = self._entries[name]
+        if entry.generation != self.memory.generation:
+            self._connect(entry)
+        return entry
+
+    def _connect(self, entry: Entry) -> None:
+        """Write the addresses of all spaces into a context."""
+        layout = entry.native.layout
+        for space, size in entry.native.program.spaces.items():
+            known = self.blueprint.layout.places.get(space)
+            size = size if known is None else max(size, self.blueprint.layout.buffers(space)[1])
+            entry.context[layout.space(space)] = self.memory.ensure(space if known is not None else f"{space}:{entry.native.program.name}", size)
+        entry.context[layout.scratch] = entry.scratch.ctypes.data
+        entry.generation = self.memory.generation
+
+    def _initialise_new_states(self) -> None:
+        """Give the optimizer's states their first values once they have a place."""
+        if "train" not in self._entries or self.blueprint.objective.optimizer_states.keys() <= getattr(self, "_begun", set()):
+            return
+        self._begun = set(self.blueprint.objective.optimizer_states)
+        for label, spec in self.blueprint.objective.optimizer_states.items():
+            self.memory.write(f"state:{label}", self.blueprint.initial(spec, self.seed))
+
+    def run(self, name: str, rows: int) -> None:
+        """Run an entry on the rows that the input buffers hold."""
+        entry = self.entry(name)
+        entry.context[0] = rows
+        fault = self.team.run(entry.native.body, entry.address, entry.native.parallel)
+        if fault:
+            self._explain(fault, None)
+
+    def run_epoch(self, name: str, data: Arrays, order: Array, begin: int, end: int, batch: int) -> None:
+        """Run an entry over positions begin..end of an order of rows of whole arrays, batch after batch, in one native call."""
+        entry = self.entry(name)
+        layout, gathers = entry.native.layout, entry.native.program.gathers
+        if not gathers:
+            raise DataError("the model reads none of its inputs")
+        entry.context[[layout.order, layout.begin, layout.end, layout.batch]] = (order.ctypes.data, begin, end, batch)
+        for number, gather in enumerate(gathers):
+            entry.context[layout.data(number)] = data[gather.buffer.partition(":")[2]].ctypes.data
+        fault = self.team.run(entry.native.epoch, entry.address, entry.native.parallel)
+        if fault:
+            self._explain(fault, data)
+
+    def _explain(self, fault: int, data: Arrays | None) -> None:
+        name = list(self._fields)[fault - 1]
+        values = self.memory.rows(f"input:{name}") if data is None else data[name]
+        classes = self._fields[name].classes or 0
+        wrong = np.flatnonzero((values < 0) | (values >= classes))
+        shown = f": row {wrong[0]} holds {values[wrong[0]]}" if wrong.size else ""
+        raise DataError(f"`{name}` has a class index outside 0..{classes - 1}{shown}")
+
+    # --- rows in
+
+    def arrays(self, data: Any, *, targets: bool, y: Any = None) -> dict[str, Array]:
+        """User data checked and converted to the model's fields; a single array stands for the only input, `y` for the only target."""
+        wanted = [n for n in self._fields if targets or n in self._inputs]
+        if not isinstance(data, Mapping) and not hasattr(data, "columns"):
+            if len(self._inputs) != 1:
+                raise DataError(f"the model has the inputs {', '.join(self._inputs)}: give a dictionary with an array for each")
+            data = {self._inputs[0]: data}
+        if y is not None:
+            rest = [n for n in wanted if n not in self._inputs]
+            if len(rest) != 1:
+                raise DataError(f"the model has {len(rest)} targets: give them by name in a dictionary")
+            data = {**data, rest[0]: y}
+        return fit_arrays([self._fields[n] for n in wanted], data, vocabularies=self.vocabularies)
+
+    def _load(self, data: Any, targets: bool) -> int:
+        """Put a batch into the input buffers; arrays that already fit take the short way."""
+        if isinstance(data, dict):
+            rows = -1
+            for name, array in data.items():
+                entry = self._fields.get(name)
+                if entry is None or type(array) is not np.ndarray or array.dtype != entry.numpy or array.shape[1:] != entry.shape:
+                    rows = -1
+                    break
+                if rows not in (-1, len(array)) or len(array) > self.capacity:
+                    rows = -1
+                    break
+                rows = len(array)
+            if rows > 0 and len(data) == (len(self._fields) if targets else len(self._inputs)):
+                for name, array in data.items():
+                    self._views()[name][:rows] = array
+                return rows
+        arrays = self.arrays(data, targets=targets)
+        rows = len(next(iter(arrays.values())))
+        if rows > self.capacity:
+            raise DataError(f"{rows} rows exceed the batch of {self.capacity} that the model was compiled for")
+        for name, array in arrays.items():
+            self._views()[name][:rows] = array
+        return rows
+
+    def _views(self) -> dict[str, Array]:
+        cached: tuple[int, dict[str, Array]] | None = getattr(self, "_input_views", None)
+        if cached is None or cached[0] != self.memory.generation:
+            for name, kind in self.blueprint.inference.fields.items():
+                self.blueprint.layout.place(f"input:{name}", kind.type)
+            views = {name: self.memory.rows(f"input:{name}") for name in self._fields}
+            self._input_views = cached = (self.memory.generation, views)
+        return cached[1]
+
+    # --- what it does
+
+    def step(self, data: Mapping[str, Any]) -> float:
+        """One training step on a batch of at most `capacity` rows; returns the loss before the step (without penalties)."""
+        self.entry("train")
+        self._ready(data)
+        self.run("train", self._load(data, targets=True))
+        return float(self.memory.flat("output:loss")[0])
+
+    def gradients(self, data: Mapping[str, Any]) -> dict[str, Array]:
+        """The gradient of the mean loss (and penalties) over a batch for every parameter, in logical shapes."""
+        self.entry("gradients")
+        self._ready(data)
+        self.run("gradients", self._load(data, targets=True))
+        return {name: self.memory.read(f"output:gradient:{name}") for name in self.params}
+
+    def loss(self, data: Mapping[str, Any]) -> float:
+        """The mean loss of a batch while training, nothing changed."""
+        self.gradients(data)
+        return float(self.memory.flat("output:loss")[0])
+
+    def predict(self, data: Any) -> Array:
+        """The prediction for any number of rows: the `predict` of the model, [rows, …]."""
+        self._need_fit()
+        entry = self.entry("predict")
+        arrays = self.arrays(data, targets=False)
+        rows = len(next(iter(arrays.values())))
+        views = self._views()
+        view = self.memory.rows("output:predict")
+        if rows <= self.capacity:
+            for name, array in arrays.items():
+                views[name][:rows] = array
+            self.run("predict", rows)
+            return view[:rows].copy()
+        result = np.empty((rows, *view.shape[1:]), dtype=view.dtype)
+        for start in range(0, rows, self.capacity):
+            part = slice(start, min(start + self.capacity, rows))
+            for name, array in arrays.items():
+                views[name][: part.stop - start] = array[part]
+            entry.context[0] = part.stop - start
+            self.team.run(entry.native.body, entry.address, entry.native.parallel)
+            result[part] = view[: part.stop - start]
+        return result
+
+    def evaluate(self, data: Any, y: Any = None) -> dict[str, Any]:
+        """Loss and metrics over all rows; metrics with axes (a confusion matrix) are arrays."""
+        self._need_fit()
+        arrays = self.arrays(data, targets=True, y=y)
+        return self.evaluate_arrays(arrays)
+
+    def evaluate_arrays(self, arrays: Arrays) -> dict[str, Any]:
+        """`evaluate` on arrays that fit already."""
+        found = self._stream("evaluate", self.blueprint.evaluation, arrays)
+        return {name: float(value) if value.ndim == 0 else value for name, value in found.items()}
+
+    def fit_statistics(self, arrays: Arrays) -> None:
+        """Compute every `fit` of the model over these rows: the training rows, once."""
+        for key, value in self._stream("fit", self.blueprint.statistics, arrays).items():
+            self.memory.write(key, value)
+        self.fitted = True
+
+    def _stream(self, entry: str, stages: list[Stage], arrays: Arrays) -> dict[str, Array]:
+        """Run the passes of a whole-set computation and give its results."""
+        rows = len(next(iter(arrays.values())))
+        if rows == 0:
+            raise DataError("there are no rows")
+        order, results = np.arange(rows, dtype=np.int64), dict[str, Array]()
+        for number, stage in enumerate(stages):
+            name = f"{entry}.{number}"
+            self.entry(name)
+            self.reset(stage)
+            self.run_epoch(name, arrays, order, 0, rows, self.capacity)
+            for key, value in self.finish(stage, rows).items():
+                if key.startswith("value:"):
+                    if f"fit:{key}" in self.blueprint.layout.places["fit"] or True:
+                        self.blueprint.layout.place(f"fit:{key}", TensorType(self.blueprint.real, value.shape))
+                        self.memory.write(f"fit:{key}", value)
+                else:
+                    results[key] = value
+        return results
+
+    def reset(self, stage: Stage) -> None:
+        """Accumulators at their neutral values."""
+        for accumulator in stage.accumulators:
+            self.memory.flat(f"accumulator:{accumulator.label}")[:] = accumulator.start
+
+    def finish(self, stage: Stage, rows: int) -> dict[str, Array]:
+        """The values that follow from the accumulators after `rows` rows."""
+        sources: dict[str, Any] = {f"accumulator:{a.label}": self.memory.read(f"accumulator:{a.label}") for a in stage.accumulators}
+        sources["runtime:rows"] = rows
+        for node in stage.final:
+            key = getattr(node.op, "key", None)
+            if key is not None and key not in sources:
+                sources[key] = self.memory.read(key)
+        return reference(stage.final, sources, rows=rows)
+
+    def fit(
+        self, data: Any, y: Any = None, *, epochs: int | None = None, validation: float | Mapping[str, Any] | None = None, report: Any = None
+    ) -> list[dict[str, float]]:
+        """Train: by the `train` block, but for what is given here. Returns a record an epoch.
+
+        `validation` is a share of the rows to hold out, or other rows. `report` is called with progress about ten times a second.
+        """
+        from .training import train
+
+        return train(self, data, y, epochs=epochs, validation=validation, report=report)
+
+    def _ready(self, data: Mapping[str, Any]) -> None:
+        if not self.fitted:
+            self.fit_statistics(self.arrays(data, targets=True))
+
+    def _need_fit(self) -> None:
+        if not self.fitted:
+            raise RanvierError("the model's statistics are not fitted yet: train it first, with `fit`")
+
+    # --- saving
+
+    def save(self, path: str) -> None:
+        """Write the model to one `.safetensors` file, atomically."""
+        from .saving import save
+
+        save(self, path)
+
+    def __repr__(self) -> str:
+        return f"<ranvier model {self.blueprint.unit.model.name.id}, {sum(self.memory.read(f'parameter:{n}').size for n in self.params)} parameters>"
+
+
+def _field(declared: Any) -> Field:
+    shape = tuple(d for d in declared.type.shape if isinstance(d, int))
+    return Field(declared.name, declared.type.dtype, shape, declared.classes)
+
+

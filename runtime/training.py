@@ -1,0 +1,180 @@
+"""The training loop: statistics, epochs of shuffled rows run natively, running figures, validation, criteria to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..compiler.errors import DataError, RanvierError
+from ..compiler.frontend.elaborate import apply_function
+from ..compiler.ir.build import Build
+from ..compiler.ir.graph import Graph
+from .data import split_rows
+from .memory import Array
+
+if TYPE_CHECKING:
+    from .model import Model
+
+TURN_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training is: told about ten times a second, and once at the end of each epoch (`finished`)."""
+
+    epoch: int
+    epochs: int
+    rows_done: int
+    rows: int
+    train: Mapping[str, float]
+    validation: Mapping[str, float]
+    rows_per_second: float
+    seconds_left: float
+    finished: bool
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass
+class Run:
+    """One call of `fit`: what it trains on, how far it is."""
+
+    model: Model
+    data: dict[str, Array]
+    held_out: dict[str, Array] | None
+    epochs: int
+    report: Report | None
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: float = float("inf")
+    best_epoch: int = 0
+    best_values: dict[str, Array] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+    rows_seen: int = 0
+    turn: int = 1
+
+    @property
+    def rows(self) -> int:
+        """Training rows."""
+        return len(next(iter(self.data.values())))
+
+
+def train(
+    model: Model, data: Any, y: Any, *, epochs: int | None, validation: float | Mapping[str, Any] | None, report: Report | None
+) -> list[dict[str, float]]:
+    """Train a model; see `Model.fit`."""
+    settings = model.blueprint.train_settings
+    arrays = model.arrays(data, targets=True, y=y)
+    if len(next(iter(arrays.values()))) == 0:
+        raise DataError("there are no rows to train on")
+    share = settings.validate if validation is None else validation
+    held_out = model.arrays(share, targets=True) if isinstance(share, Mapping) else None
+    if not isinstance(share, Mapping) and share:
+        arrays, held_out = hold_out(arrays, float(share), model.seed)
+    if not model.fitted:
+        model.fit_statistics(arrays)
+    run = Run(model, arrays, held_out, settings.epochs if epochs is None else epochs, report)
+    model.entry("train")
+    batches = -(-run.rows // model.capacity)
+    model.set_runtime(steps=model.runtime("step") - 1 + batches * run.epochs)
+    for _ in range(run.epochs):
+        one_epoch(run)
+        if settings.stop is not None and should_stop(run):
+            break
+    restore_best(run)
+    return run.history
+
+
+def hold_out(arrays: dict[str, Array], share: float, seed: int) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Rows apart by a seed: (the rest, the share)."""
+    rows = len(next(iter(arrays.values())))
+    rest, part = split_rows(rows, share, seed)
+    taken = ({k: np.ascontiguousarray(v[i]) for k, v in arrays.items()} for i in (rest, part))
+    return next(taken), next(taken)
+
+
+def one_epoch(run: Run) -> None:
+    """All rows once, in an order that depends on seed and epoch only."""
+    model = run.model
+    order = np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(run.rows).astype(np.int64)
+    model.set_runtime(epoch=model.epoch)
+    stage = model.blueprint.objective.progress
+    if stage is not None:
+        model.reset(stage)
+    position, batch = 0, model.capacity
+    while position < run.rows:
+        end = min(position + run.turn * batch, run.rows)
+        before = time.perf_counter()
+        model.run_epoch("train", run.data, order, position, end, batch)
+        spent = time.perf_counter() - before
+        run.rows_seen += end - position
+        position = end
+        run.turn = max(1, min(4 * run.turn, int(run.turn * TURN_SECONDS / max(spent, 1e-6))))
+        if run.report and position < run.rows and spent > TURN_SECONDS / 4:
+            run.report(progress(run, position, running(run, position), {}, finished=False))
+    model.epoch += 1
+    finish_epoch(run)
+
+
+def running(run: Run, rows: int) -> dict[str, float]:
+    """Loss and metrics over the rows of this epoch so far."""
+    stage = run.model.blueprint.objective.progress
+    if stage is None:
+        return {}
+    found = run.model.finish(stage, rows)
+    return {name: float(value) for name, value in found.items() if value.ndim == 0 and not name.startswith("value:")}
+
+
+def finish_epoch(run: Run) -> None:
+    """Record the epoch, look at the rows held out, remember the best."""
+    figures = running(run, run.rows)
+    if not np.isfinite(figures.get("loss", 0.0)):
+        raise RanvierError(f"the loss is {figures['loss']} in epoch {run.model.epoch}: lower the learning rate or check the data's scale")
+    checked = run.model.evaluate_arrays(run.held_out) if run.held_out else {}
+    single = {name: value for name, value in checked.items() if isinstance(value, float)}
+    run.history.append({**figures, **{f"validation_{name}": value for name, value in single.items()}})
+    value = single.get("loss", figures.get("loss", 0.0))
+    if value < run.best:
+        run.best, run.best_epoch = value, len(run.history)
+        if run.model.blueprint.train_settings.stop is not None:
+            run.best_values = {k: run.model.memory.flat(k).copy() for k in learned(run.model)}
+    if run.report:
+        run.report(progress(run, run.rows, figures, single, finished=True))
+
+
+def learned(model: Model) -> list[str]:
+    """Keys of what a training step changes in the model itself: parameters and layer states."""
+    inference = model.blueprint.inference
+    return [*(f"parameter:{p}" for p in inference.parameters), *(f"state:{s}" for s in inference.states)]
+
+
+def should_stop(run: Run) -> bool:
+    """Ask the criterion of the `train` block."""
+    settings = run.model.blueprint.train_settings
+    last = run.history[-1]
+    value = last.get("validation_loss", last.get("loss", 0.0))
+    build = Build(Graph("criterion"), run.model.blueprint.real)
+    values = [len(run.history), value, run.best, run.best_epoch]
+    done = apply_function(run.model.blueprint.unit.library, build, settings.stop, values, {}, settings.place)
+    return done.value is True
+
+
+def restore_best(run: Run) -> None:
+    """After a stop by a criterion the model is the best one seen, not the last."""
+    if run.best_values and run.best_epoch < len(run.history):
+        for key, value in run.best_values.items():
+            run.model.memory.flat(key)[:] = value
+
+
+def progress(run: Run, position: int, train_figures: Mapping[str, float], validation: Mapping[str, float], *, finished: bool) -> Progress:
+    """What the display shows."""
+    spent = max(time.perf_counter() - run.started, 1e-9)
+    epoch = len(run.history) if finished else len(run.history) + 1
+    total = run.epochs * run.rows
+    speed = run.rows_seen / spent
+    left = (total - run.rows_seen) / max(speed, 1e-9)
+    return Progress(epoch, run.epochs, position, run.rows, train_figures, validation, speed, left, finished)

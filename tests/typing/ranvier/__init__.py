@@ -1,0 +1,1 @@
+../../../ranvier/__init__.py

@@ -1,0 +1,1 @@
+../../../ranvier/__main__.py
