@@ -28,7 +28,7 @@ from ..kernels.model import (
     Nest,
     Store,
 )
-from .normal_form import Multiple, Ragged, divide, normalise
+from .normal_form import Multiple, Ragged, divide, normalise, panel_axes
 from .target import Target
 from .text import Grid
 
@@ -169,7 +169,8 @@ def weight(instruction: Instruction) -> int:
 def make_plan(kernel: Nest, target: Target) -> Plan:
     """Decide everything about a kernel."""
     nest = normalise(kernel)
-    candidates = [a.name for a in (*nest.axes, *nest.over)] or [None]
+    counting = panel_axes(nest)
+    candidates = [a.name for a in (*nest.axes, *nest.over) if a.name not in counting] or [None]
     plans = [_candidate(nest, target, name) for name in candidates]
     best = min(plans, key=_cost)
     best = replace(best, unroll=_unrolling(best))
@@ -224,7 +225,7 @@ def _across(plan: Plan) -> str | None:
     strided = list(strided_loads(plan))
     contiguous = [a for a in _without(plan.nest.axes, plan.vector) if all(plan.nest.body[i].access.stride(a) == 1 for i in strided)]  # type: ignore[union-attr]
     body = sum(weight(plan.nest.body[i]) for i in plan.needed)
-    usable = [a for a in contiguous if is_static(a) and extent(a) >= plan.lanes // 2]
+    usable = [a for a in contiguous if is_static(a) and a.name not in panel_axes(plan.nest) and extent(a) >= plan.lanes // 2]
     return usable[-1].name if strided and usable and body * plan.lanes <= LONGEST_BLOCK else None
 
 

@@ -75,6 +75,11 @@ def divide(nest: Nest, axis: Axis, panel: int) -> Nest:
     return _rewrite(nest, parts, both)
 
 
+def panel_axes(nest: Nest) -> frozenset[str]:
+    """Names of the axes that count panels of which the last is shorter: they stay outside the axis inside the panels."""
+    return frozenset(a.extent.name for a in (*nest.axes, *nest.over) if isinstance(a.extent, Ragged))
+
+
 def all_strides(nest: Nest) -> Iterator[Strides]:
     """The strides of every access and every index."""
     for access in (*loads(nest), *stores(nest)):
@@ -151,8 +156,7 @@ def _merge_all(nest: Nest, group: str, pairs: Callable[..., Iterable[tuple[Axis,
 
 
 def _mergeable(nest: Nest, outer: Axis, inner: Axis) -> bool:
-    owners = {a.extent.name for a in (*nest.axes, *nest.over) if isinstance(a.extent, Ragged)}
-    if not isinstance(inner.extent, int) or isinstance(outer.extent, Ragged) or {outer.name, inner.name} & owners:
+    if not isinstance(inner.extent, int) or isinstance(outer.extent, Ragged) or {outer.name, inner.name} & panel_axes(nest):
         return False
     return all(dict(s).get(outer.name, 0) == inner.extent * dict(s).get(inner.name, 0) for s in all_strides(nest))
 
@@ -177,5 +181,6 @@ def _contiguous_last(nest: Nest) -> tuple[Axis, ...]:
     def contiguous(axis: Axis) -> tuple[int, int]:
         return sum(a.stride(axis) == 1 for a in writes), sum(a.stride(axis) == 1 for a in reads)
 
-    best = max(reversed(nest.axes), key=contiguous)
+    movable = [a for a in nest.axes if a.name not in panel_axes(nest)]
+    best = max(reversed(movable), key=contiguous)
     return (*(a for a in nest.axes if a is not best), best)

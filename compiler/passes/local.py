@@ -12,14 +12,14 @@ from typing import Any
 
 from ..ir.elementwise import Elementwise
 from ..ir.graph import Graph, Where
-from ..ir.op import Op, Trait
+from ..ir.op import Op
 from ..ir.ops import Broadcast, Constant
 from ..ir.types import DType, Shape
 from .fold import constant_behind
 
 # (maker, operation, operands) -> the number of the replacement, or None when the rule does not apply
 LocalRule = Callable[["Maker", Any, tuple[int, ...]], int | None]
-Rules = Sequence[tuple[type[Op] | Trait, LocalRule]]
+RulesOf = Callable[[type[Op]], Sequence[LocalRule]]
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,12 @@ class Maker:
     """Adds operations to a graph, simplified; every node gets the place that the replaced one had."""
 
     graph: Graph
-    rules: Rules
+    rules_of: RulesOf
     where: Where
 
     def make(self, op: Op, *operands: int) -> int:
         """The node that has the value of an operation, by the first rule that applies."""
-        for kind, rule in self.rules:
-            if not (op.has(kind) if isinstance(kind, Trait) else isinstance(op, kind)):
-                continue
+        for rule in self.rules_of(type(op)):
             result = rule(self, op, operands)
             if result is not None:
                 return result

@@ -10,6 +10,8 @@ the sources (`reshapes`), which may give the rules new work, and so on. Run it a
 
 from __future__ import annotations
 
+from functools import cache
+
 from ..ir.elementwise import Cast, Elementwise, Select, StopGradient
 from ..ir.graph import Graph, Node, rewrite
 from ..ir.op import Op, Trait
@@ -17,7 +19,7 @@ from ..ir.ops import Broadcast, Concat, Reduce, Reshape, Slice, Transpose
 from . import identities, views
 from .dce import dce
 from .fold import folded
-from .local import Maker
+from .local import LocalRule, Maker
 from .reshapes import raise_reshapes
 
 MAXIMUM_ROUNDS = 8
@@ -27,7 +29,8 @@ def _constant(m: Maker, op: Op, operands: tuple[int, ...]) -> int | None:
     return folded(m.graph, op, operands, m.where)
 
 
-RULES = (
+# Which operations a rule looks at, by class or by trait; the first rule that applies wins.
+RULES: tuple[tuple[type[Op] | Trait, LocalRule], ...] = (
     (Trait.ELEMENTWISE, _constant),
     (StopGradient, identities.forwarded),
     (Elementwise, identities.row_identity),
@@ -50,11 +53,17 @@ RULES = (
 )
 
 
+@cache
+def rules_of(kind: type[Op]) -> tuple[LocalRule, ...]:
+    """The rules for a class of operations."""
+    return tuple(rule for key, rule in RULES if (key in kind.traits if isinstance(key, Trait) else issubclass(kind, key)))
+
+
 def simplify(graph: Graph) -> Graph:
     """The graph in which no rule applies any more, without dead nodes."""
 
     def rule(new: Graph, node: Node, operands: tuple[int, ...]) -> int:
-        return Maker(new, RULES, node.where).make(node.op, *operands)
+        return Maker(new, rules_of, node.where).make(node.op, *operands)
 
     graph = dce(rewrite(dce(graph), rule))
     for _ in range(MAXIMUM_ROUNDS):

@@ -1,0 +1,118 @@
+"""Columns of a CSV or TSV file as arrays: float64, int64 or text, parsed by pandas once the shape of the file is known to be sound."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Collection
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..compiler.errors import DataError
+from .csv_shape import CsvShape, clean_text, csv_shape
+from .limits import LIMITS, Limits
+from .regular_file import gibibytes, read_regular
+
+Array = np.ndarray[Any, Any]
+CELL_BYTES = 8
+CHARACTER_BYTES = 4
+
+
+def read_csv(path: str | os.PathLike[str], limits: Limits = LIMITS, *, separator: str = ",", text: Collection[str] = ()) -> dict[str, Array]:
+    """The columns of a file whose first row names them, each [rows]: int64 or float64 where all fields are numbers, else text.
+
+    An empty field of a numeric column is NaN. Columns named in `text` stay text though they look like numbers. Raises DataError,
+    with the row and column, for a file that is no table or exceeds the limits.
+    """
+    pandas = _pandas(path)
+    data = clean_text(read_regular(Path(path), limits.size, DataError), str(path))
+    shape = csv_shape(data, separator, limits, str(path))
+    names = _names(data[: shape.header].decode("utf-8"), separator, str(path))
+    _check_cells(shape, limits, path)
+    if shape.rows == 1:
+        return {name: np.empty(0) for name in names}
+    try:
+        return _columns(pandas, data[shape.header :], separator, names, set(text), limits, str(path))
+    except (ValueError, OverflowError, pandas.errors.ParserError) as failure:
+        raise DataError(f"{path}: cannot be read as a table: {failure}") from failure
+
+
+def _pandas(path: str | os.PathLike[str]) -> ModuleType:
+    try:
+        import pandas
+    except ImportError:
+        raise DataError(f"{path}: reading text tables needs pandas, which is not installed: pip install 'ranvier[csv]'") from None
+    return pandas
+
+
+def _names(header: str, separator: str, file: str) -> list[str]:
+    try:
+        names = [name.strip() for name in next(csv.reader([header], delimiter=separator, strict=True), [])]
+    except csv.Error as failure:
+        raise DataError(f"{file}: row 1: the names of the columns cannot be read: {failure}") from failure
+    if all(map(_is_number, names)):
+        raise DataError(f"{file}: row 1: holds no names of columns; put a row of names above the numbers")
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        raise DataError(f"{file}: row 1: the columns are not separated by {separator!r}; save the file with commas as .csv or with tabs as .tsv")
+    for column, name in enumerate(names, 1):
+        if not name or name in names[: column - 1]:
+            fault = f"the name `{name}` stands twice" if name else "the column has no name"
+            raise DataError(f"{file}: row 1 column {column}: {fault}; give each column a name of its own")
+    return names
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text or "0")
+    except ValueError:
+        return False
+    return True
+
+
+def _check_cells(shape: CsvShape, limits: Limits, path: str | os.PathLike[str]) -> None:
+    needed = shape.rows * shape.columns * CELL_BYTES
+    if needed > limits.size:
+        raise DataError(f"{path}: {shape.rows} rows of {shape.columns} columns need {gibibytes(needed)}, the limit is {gibibytes(limits.size)}")
+
+
+def _columns(pandas: ModuleType, body: bytes, separator: str, names: list[str], text: set[str], limits: Limits, file: str) -> dict[str, Array]:
+    """Two readings: pandas finds out which columns are numbers, then the others are read again, letter by letter as they stand."""
+    settings: dict[str, Any] = {"sep": separator, "header": None, "names": names, "index_col": False, "skip_blank_lines": False, "engine": "c"}
+    numeric = [name for name in names if name not in text]
+    found: dict[str, Array] = {}
+    if numeric:
+        frame = pandas.read_csv(io.BytesIO(body), usecols=numeric, low_memory=False, **_exact(pandas), **settings)
+        found = {name: converted for name in numeric if (converted := _numbers(frame[name])) is not None}
+    rest = [name for name in names if name not in found]
+    if rest:
+        frame = pandas.read_csv(io.BytesIO(body), usecols=rest, dtype=str, na_filter=False, **settings)
+        found |= {name: _text(frame[name].to_numpy(dtype=object), name, limits, file) for name in rest}
+    return {name: found[name] for name in names}
+
+
+def _exact(pandas: ModuleType) -> dict[str, str]:
+    """Before 3.1 pandas rounds some decimal texts to a neighbouring float unless told otherwise; since then it is exact and deprecates the setting."""
+    major, minor = pandas.__version__.split(".")[:2]
+    return {} if (int(major), int(minor)) >= (3, 1) else {"float_precision": "round_trip"}
+
+
+def _numbers(series: Any) -> Array | None:
+    """A column that pandas read as numbers (or as true and false: 1 and 0); nothing for any other."""
+    name = str(series.dtype)
+    if name in ("int64", "float64"):
+        return np.ascontiguousarray(series.to_numpy())
+    return series.to_numpy().astype(np.int64) if name == "bool" else None
+
+
+def _text(values: Array, name: str, limits: Limits, file: str) -> Array:
+    """Texts of one width; a single long one would widen all rows, so the size is known before it is asked for."""
+    lengths = [len(value) for value in values]
+    longest = max(lengths)
+    if longest * len(values) * CHARACTER_BYTES > limits.size:
+        row = lengths.index(longest) + 2
+        raise DataError(f"{file}: row {row} column `{name}`: a text of {longest} characters is too long for {len(values)} rows; remove or shorten it")
+    return values.astype(np.str_)
