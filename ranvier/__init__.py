@@ -1,1 +1,64 @@
-"""Ranvier: a compiler for neural networks."""
+"""Ranvier, a compiler for neural networks: one `.nn` file becomes native code that trains and predicts.
+
+    import ranvier as rv
+
+    model = rv.compile("digits.nn", hidden=256)
+    model.fit({"image": images, "digit": labels})
+    probabilities = model.predict(images)
+    model.save("digits.safetensors")
+    model = rv.load("digits.safetensors")
+
+What the library needs is imported when it is first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ranvier.compiler.errors import CheckpointError, DataError, RanvierError, ResourceError, SourceError
+
+if TYPE_CHECKING:
+    from ranvier.runtime.model import Model
+
+__all__ = ["CheckpointError", "DataError", "Model", "RanvierError", "ResourceError", "SourceError", "compile", "load"]
+
+
+def compile(
+    path_or_source: str | os.PathLike[str],
+    *,
+    batch: int | None = None,
+    threads: int | None = None,
+    seed: int | None = None,
+    dtype: str = "f32",
+    **settings: Any,
+) -> Model:
+    """A model from the path of a `.nn` file, or from its text (anything with a line break or a brace in it).
+
+    `batch` is the rows of a training step and the most rows of one native call (by default what the `train` block says); `threads` the
+    size of the team (by default RANVIER_THREADS, else the processors of this process); `seed` decides first values, order and dropout;
+    `dtype` is "f32" or "f64". Other keywords set the model's own settings (`hidden=256`) or, with a dot, those of a block
+    (`**{"train.optimizer.lr": 1e-2}`). Raises SourceError for a mistake in the file, RanvierError for a setting that does not exist.
+    """
+    from ranvier.runtime.making import compile_model
+
+    return compile_model(path_or_source, batch=batch, threads=threads, seed=seed, dtype=dtype, settings=settings)
+
+
+def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Model:
+    """A saved model, ready to predict and to be trained further; raises CheckpointError when the file is damaged."""
+    from ranvier.runtime.saving import load as load_model
+
+    return load_model(path, threads=threads)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Model":
+        from ranvier.runtime.model import Model
+
+        return Model
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ranvier")
+    raise AttributeError(f"module 'ranvier' has no attribute {name!r}")

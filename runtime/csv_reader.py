@@ -54,7 +54,7 @@ def _names(header: str, separator: str, file: str) -> list[str]:
         names = [name.strip() for name in next(csv.reader([header], delimiter=separator, strict=True), [])]
     except csv.Error as failure:
         raise DataError(f"{file}: row 1: the names of the columns cannot be read: {failure}") from failure
-    if all(map(_is_number, names)):
+    if all(map(is_number, names)):
         raise DataError(f"{file}: row 1: holds no names of columns; put a row of names above the numbers")
     if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
         raise DataError(f"{file}: row 1: the columns are not separated by {separator!r}; save the file with commas as .csv or with tabs as .tsv")
@@ -65,12 +65,13 @@ def _names(header: str, separator: str, file: str) -> list[str]:
     return names
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Is a text a number as data files write them: a point for the fraction, no underscores, no hexadecimal?"""
     try:
-        float(text or "0")
+        float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text
 
 
 def _check_cells(shape: CsvShape, limits: Limits, path: str | os.PathLike[str]) -> None:

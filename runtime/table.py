@@ -12,7 +12,7 @@ import numpy as np
 
 from ..compiler.diagnostics import did_you_mean
 from ..compiler.errors import DataError, ResourceError
-from .csv_reader import read_csv
+from .csv_reader import is_number, read_csv
 from .limits import LIMITS, Limits
 from .npz import read_npy, read_npz
 
@@ -142,12 +142,3 @@ def _require_numbers(table: Table, column: str) -> None:
     if values.dtype.kind == "U" and len(values):
         row = next((r for r, value in enumerate(values) if not is_number(str(value))), 0)
         raise DataError(f"{table.origin.place(column, row)} holds the text `{values[row]}`; columns that are joined must be numbers: mend or leave it out")
-
-
-def is_number(text: str) -> bool:
-    """Is a text a number as data files write them (no underscores, no hexadecimal, a point for the fraction)?"""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text

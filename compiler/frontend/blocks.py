@@ -213,3 +213,18 @@ def _reader(library: Library, overrides: Mapping[str, Value]) -> _Reader:
 def unscheduled(optimizer: Instance, settings: Mapping[str, Value]) -> Instance:
     """The optimizer with some settings replaced."""
     return replace(optimizer, settings={**optimizer.settings, **settings})
+
+
+def read_override(library: Library, path: str, expression: Expression) -> Value:
+    """The value that a person gives from outside for a setting of a block (`train.optimizer`) or of the model; raises SourceError."""
+    reader = _reader(library, {})
+    value: Value = None
+    try:
+        if path.startswith("train."):
+            value = reader.evaluate(Setting(expression.span, Name(expression.span, path.removeprefix("train.")), expression))
+        else:
+            value = reader.elaborator.evaluate(expression, Scope())
+    except Refused:
+        pass
+    reader.context.finish()
+    return value

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..diagnostics import Note, did_you_mean
-from ..ir.types import BOOL
+from ..ir.types import BOOL, F64, TensorType
 from ..source import Span
 from . import primitives
 from .context import Context, Refused, labels
@@ -186,7 +186,20 @@ class Expressions:
             if expression.op not in ROWS:
                 self.context.refuse("type-mismatch", f"`{expression.op}` does not apply to tensors", expression.span)
             squared = self.square(expression, a, right)
-            return squared if squared is not None else self.elementwise(ROWS[expression.op], a, b)
+            if squared is not None:
+                return squared
+            if expression.op == "/" and self.is_number(b) and not self.is_number(a):
+                return self.elementwise("mul", a, self.reciprocal(b))
+            return self.elementwise(ROWS[expression.op], a, b)
+
+    def is_number(self, tensor: Tensor) -> bool:
+        """True for a scalar of settings, steps and extents, which is computed in f64."""
+        return self.context.build.type(tensor.node) == TensorType(F64)
+
+    def reciprocal(self, number: Tensor) -> Tensor:
+        """1 / number in f64: a tensor divided by a number is one product an element, right to one unit in the last place."""
+        build = self.context.build
+        return Tensor(build.div(build.constant(1.0), number.node))
 
     def square(self, expression: Binary, base: Tensor, exponent: Value) -> Tensor | None:
         """`x ^ n` for a small whole n as a product, which is exact and has a gradient at 0."""

@@ -9,6 +9,7 @@ are; those inside an expression, where no line of their own can be made for them
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from ..source import Source
 from .arrange import OPERATORS
@@ -65,7 +66,7 @@ def _statements(body: Items) -> list[Items]:
         if item.first and depth == 0:
             starts.append(position)
         depth += (item.type == "LBRACE") - (item.type == "RBRACE")
-    return [body[start:stop] for start, stop in zip(starts, [*starts[1:], len(body)], strict=True)]
+    return [body[start:stop] for start, stop in pairwise([*starts, len(body)])]
 
 
 def _joined(statements: list[Items]) -> list[list[Items]]:

@@ -126,7 +126,7 @@ def check_tree(root: Syntax) -> list[Diagnostic]:
 
 def _nodes(root: Syntax) -> Iterator[tuple[Syntax, int]]:
     """Every node below `root` with its depth in expressions and statements, without recursion: the depth is what is in doubt."""
-    pending = [(root, 0)]
+    pending = [(root, -1)]  # the definition itself is no level
     while pending:
         node, depth = pending.pop()
         yield node, depth

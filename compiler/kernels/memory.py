@@ -15,6 +15,8 @@ from .program import ARENA, Buffer, Launch
 
 ALIGNMENT = 64
 LIMIT_BYTES = 2**34
+STAGGER = 5 * ALIGNMENT
+"""Between neighbours of a space, so that equal places of a parameter and its states differ in the low bits of their addresses."""
 
 
 @dataclass(frozen=True)
@@ -71,5 +73,5 @@ def lay_out(space: str, places: Mapping[str, Placement], rows: int) -> tuple[dic
     for place in places.values():
         count = elements(place, rows)
         found[place.buffer] = Buffer(place.buffer, place.dtype, count, space, offset)
-        offset += aligned(count * place.dtype.bytes)
+        offset += aligned(count * place.dtype.bytes) + STAGGER
     return found, max(offset, ALIGNMENT)

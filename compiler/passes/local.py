@@ -19,7 +19,8 @@ from .fold import constant_behind
 
 # (maker, operation, operands) -> the number of the replacement, or None when the rule does not apply
 LocalRule = Callable[["Maker", Any, tuple[int, ...]], int | None]
-RulesOf = Callable[[type[Op]], Sequence[LocalRule]]
+# The rules for a class of operations, in the order in which they are tried.
+RulesOf = Callable[..., Sequence[LocalRule]]
 
 
 @dataclass(frozen=True)

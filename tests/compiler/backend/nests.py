@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -120,8 +121,8 @@ def _value(instruction, values, arrays, rows, affine, shape, folded):
 def _fold(fold: Fold, array: np.ndarray, folded: tuple[int, ...]) -> np.ndarray:
     if fold.kind in ("argmax", "argmin"):
         kept = array.shape[: -len(folded)]
-        flat = array.reshape(*kept, -1)
-        place = getattr(np, fold.kind)(flat, axis=-1) if flat.size else np.zeros(kept)
+        flat = array.reshape(*kept, math.prod(array.shape[len(kept) :]))
+        place = getattr(np, fold.kind)(flat, axis=-1) if flat.shape[-1] else np.zeros(kept)
         return place.reshape(*kept, *[1] * len(folded)).astype(fold.dtype.numpy)
     if fold.kind == "sum":
         wide = np.float64 if fold.dtype.is_float else fold.dtype.numpy

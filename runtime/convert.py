@@ -1,0 +1,117 @@
+"""Values from anywhere to arrays of the element type a model wants; a value that does not survive the way is named by its row."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from ..compiler.errors import DataError
+from ..compiler.ir.types import DType
+from .csv_reader import is_number
+from .table import Origin
+
+Array = np.ndarray[Any, Any]
+
+UNREADABLE = (TypeError, ValueError, RuntimeError, BufferError, OverflowError)
+
+
+def as_array(value: Any, name: str, origin: Origin) -> Array:
+    """An array of numbers or of text from an array, list, tensor, or column; an ndarray of either is given back as it is.
+
+    Raises DataError for ragged lists, masked values, complex numbers, dates, records and mixtures of text and numbers.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        position = first(np.ma.getmaskarray(value))
+        raise DataError(f"{origin.place(name, position[0], position[1:])} is masked; fill the masked values in or leave their rows out")
+    try:
+        plain = hasattr(value, "__array__") or not hasattr(value, "__dlpack__")
+        array = np.asarray(value) if plain else np.from_dlpack(value)
+    except UNREADABLE as failure:
+        raise DataError(f"{origin.prefix}`{name}` cannot be read as an array: {failure}") from failure
+    return array if array.dtype.kind in "biufU" else _unusual(array, name, origin)
+
+
+def _unusual(array: Array, name: str, origin: Origin) -> Array:
+    """Text and numbers that come in other clothes: bytes, strings of varying width, Python objects."""
+    if array.dtype.kind in "ST":
+        try:
+            return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array.astype(np.str_)
+        except UnicodeDecodeError:
+            raise DataError(f"{origin.prefix}`{name}` holds bytes that are not UTF-8 text") from None
+    if array.dtype.kind != "O":
+        raise DataError(f"{origin.prefix}`{name}` has elements of type {array.dtype}; a model reads numbers, bools and text labels")
+    return _from_objects(array, name, origin)
+
+
+def _from_objects(array: Array, name: str, origin: Origin) -> Array:
+    values = array.ravel().tolist()
+    if values and all(isinstance(value, str) for value in values):
+        return array.astype(np.str_)
+    for number, value in enumerate(values):
+        if not isinstance(value, Real | np.bool_):
+            row, *index = np.unravel_index(number, array.shape) if array.ndim else (0,)
+            place = origin.place(name, int(row), tuple(map(int, index)))
+            raise DataError(f"{place} holds {str(value)[:60]!r}: values must be all numbers or all text, none missing")
+    try:
+        return array.astype(np.float64)
+    except UNREADABLE as failure:
+        raise DataError(f"{origin.prefix}`{name}` cannot be read as numbers: {failure}") from failure
+
+
+def first(wrong: Array) -> tuple[int, ...]:
+    """Indices of the first true element: the row, then the place in the row."""
+    return tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
+
+
+def cast(array: Array, dtype: DType, name: str, origin: Origin) -> Array:
+    """Numbers as `dtype`, native-endian; what is right already is given back as it is.
+
+    Raises DataError naming the first value that is NaN, infinite, beyond the range of `dtype`, or not whole where it has to be.
+    """
+    if array.dtype.kind == "U":
+        raise _text_refused(array, dtype, name, origin)
+    if array.dtype.kind == "f":
+        _require(np.isfinite(array), array, name, origin, "remove the row or fill the value in")
+    if array.dtype == dtype.numpy:
+        return array
+    if dtype.is_float:
+        return _to_float(array, dtype, name, origin)
+    return _to_whole(array, dtype, name, origin)
+
+
+def _text_refused(array: Array, dtype: DType, name: str, origin: Origin) -> DataError:
+    """The first text that is no number is the likely typing mistake; when all are numbers, the column was given as text."""
+    for number, value in enumerate(array.ravel().tolist()):
+        if not is_number(value):
+            row, *index = (int(i) for i in np.unravel_index(number, array.shape))
+            return DataError(f"{origin.place(name, row, tuple(index))} holds the text {value[:60]!r}, where a number ({dtype}) is needed")
+    return DataError(f"{origin.prefix}`{name}` holds text, where numbers ({dtype}) are needed; convert it with `.astype(float)`")
+
+
+def _require(good: Array, array: Array, name: str, origin: Origin, mend: str) -> None:
+    if good.all():
+        return
+    position = first(~good)
+    raise DataError(f"{origin.place(name, position[0], position[1:])} is {array[position]}; {mend}")
+
+
+def _to_float(array: Array, dtype: DType, name: str, origin: Origin) -> Array:
+    with np.errstate(over="ignore"):
+        result = array.astype(dtype.numpy)
+    if array.dtype.kind == "f" and array.dtype.itemsize > dtype.bytes:
+        limit = np.finfo(dtype.numpy).max
+        _require(np.isfinite(result), array, name, origin, f"{dtype} holds at most {limit:.3g}: scale the data or remove the row")
+    return result
+
+
+def _to_whole(array: Array, dtype: DType, name: str, origin: Origin) -> Array:
+    low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype.numpy).min), int(np.iinfo(dtype.numpy).max))
+    if array.dtype.kind == "f":
+        _require(array == np.trunc(array), array, name, origin, f"{dtype} holds whole numbers: round the data, or declare `{name}` as f32")
+    if array.size and array.dtype.kind != "b" and (array.min() < low or array.max() > high or array.max() >= float(high + 1)):
+        # A float cannot hold 2^63 - 1, so it is compared with 2^63.
+        inside = (array >= low) & ((array < float(high + 1)) if array.dtype.kind == "f" else (array <= high))
+        _require(inside, array, name, origin, f"{dtype} holds {low} to {high}")
+    return array.astype(dtype.numpy)
