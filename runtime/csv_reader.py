@@ -22,7 +22,9 @@ CELL_BYTES = 8
 CHARACTER_BYTES = 4
 
 
-def read_csv(path: str | os.PathLike[str], limits: Limits = LIMITS, *, separator: str = ",", text: Collection[str] = ()) -> dict[str, Array]:
+def read_csv(
+    path: str | os.PathLike[str], limits: Limits = LIMITS, *, separator: str = ",", text: Collection[str] = ()
+) -> dict[str, Array]:
     """The columns of a file whose first row names them, each [rows]: int64 or float64 where all fields are numbers, else text.
 
     An empty field of a numeric column is NaN. Columns named in `text` stay text though they look like numbers. Raises DataError,
@@ -57,7 +59,9 @@ def _names(header: str, separator: str, file: str) -> list[str]:
     if all(map(is_number, names)):
         raise DataError(f"{file}: row 1: holds no names of columns; put a row of names above the numbers")
     if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-        raise DataError(f"{file}: row 1: the columns are not separated by {separator!r}; save the file with commas as .csv or with tabs as .tsv")
+        raise DataError(
+            f"{file}: row 1: the columns are not separated by {separator!r}; save the file with commas as .csv or with tabs as .tsv"
+        )
     for column, name in enumerate(names, 1):
         if not name or name in names[: column - 1]:
             fault = f"the name `{name}` stands twice" if name else "the column has no name"
@@ -77,12 +81,23 @@ def is_number(text: str) -> bool:
 def _check_cells(shape: CsvShape, limits: Limits, path: str | os.PathLike[str]) -> None:
     needed = shape.rows * shape.columns * CELL_BYTES
     if needed > limits.size:
-        raise DataError(f"{path}: {shape.rows} rows of {shape.columns} columns need {gibibytes(needed)}, the limit is {gibibytes(limits.size)}")
+        raise DataError(
+            f"{path}: {shape.rows} rows of {shape.columns} columns need {gibibytes(needed)}, the limit is {gibibytes(limits.size)}"
+        )
 
 
-def _columns(pandas: ModuleType, body: bytes, separator: str, names: list[str], text: set[str], limits: Limits, file: str) -> dict[str, Array]:
+def _columns(
+    pandas: ModuleType, body: bytes, separator: str, names: list[str], text: set[str], limits: Limits, file: str
+) -> dict[str, Array]:
     """Two readings: pandas finds out which columns are numbers, then the others are read again, letter by letter as they stand."""
-    settings: dict[str, Any] = {"sep": separator, "header": None, "names": names, "index_col": False, "skip_blank_lines": False, "engine": "c"}
+    settings: dict[str, Any] = {
+        "sep": separator,
+        "header": None,
+        "names": names,
+        "index_col": False,
+        "skip_blank_lines": False,
+        "engine": "c",
+    }
     numeric = [name for name in names if name not in text]
     found: dict[str, Array] = {}
     if numeric:
@@ -115,5 +130,7 @@ def _text(values: Array, name: str, limits: Limits, file: str) -> Array:
     longest = max(lengths)
     if longest * len(values) * CHARACTER_BYTES > limits.size:
         row = lengths.index(longest) + 2
-        raise DataError(f"{file}: row {row} column `{name}`: a text of {longest} characters is too long for {len(values)} rows; remove or shorten it")
+        raise DataError(
+            f"{file}: row {row} column `{name}`: a text of {longest} characters is too long for {len(values)} rows; remove or shorten it"
+        )
     return values.astype(np.str_)

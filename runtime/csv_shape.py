@@ -113,7 +113,9 @@ def _check_quotes(scan: _Scan, quotes: Array, opening: Array, ends: Array, separ
     wrong = quotes[np.where(opening, ~starts, ~stops)]
     if wrong.size:
         row, column = _locate(scan, int(wrong[0]), ends, separators)
-        raise scan.refuse(row, column, 'a quote stands in the middle of a field; quote the whole field and double the quotes in it (`"5"" pipe"`)')
+        raise scan.refuse(
+            row, column, 'a quote stands in the middle of a field; quote the whole field and double the quotes in it (`"5"" pipe"`)'
+        )
 
 
 def _check_returns(scan: _Scan, returns: Array, ends: Array) -> None:

@@ -65,7 +65,9 @@ def _fit(field: Field, value: Any, vocabulary: Sequence[str] | None, origin: Ori
         array = label_indices(array, vocabulary, field.name, origin)
     elif array.dtype.kind == "U" and field.classes is not None and array.size:
         label = str(array.flat[0])[:60]
-        raise DataError(f"{origin.prefix}`{field.name}` holds text labels ({label!r}), but its classes have no names: give class numbers from 0")
+        raise DataError(
+            f"{origin.prefix}`{field.name}` holds text labels ({label!r}), but its classes have no names: give class numbers from 0"
+        )
     array = cast(array, field.dtype, field.name, origin)
     if field.classes is not None:
         check_classes(array, field.classes, field.name, origin)
@@ -75,7 +77,9 @@ def _fit(field: Field, value: Any, vocabulary: Sequence[str] | None, origin: Ori
 def _shaped(field: Field, array: Array, origin: Origin) -> Array:
     """The array with the shape per sample of the field; only a trailing axis of 1 comes or goes."""
     if array.ndim == 0:
-        raise DataError(f"{origin.prefix}`{field.name}` is a single value; give an array with one row a sample, shape {_shape_text(field.shape)}")
+        raise DataError(
+            f"{origin.prefix}`{field.name}` is a single value; give an array with one row a sample, shape {_shape_text(field.shape)}"
+        )
     given = array.shape[1:]
     if given == field.shape:
         return array

@@ -41,7 +41,9 @@ def label_indices(texts: Array, vocabulary: Sequence[str], name: str, origin: Or
         position = first(~right)
         text = str(texts[position])
         hint = did_you_mean(text, vocabulary) or f"the {len(known)} known labels come from the training rows"
-        raise DataError(f"{origin.place(name, position[0], position[1:])} holds the label {text[:60]!r}, which training did not see; {hint}")
+        raise DataError(
+            f"{origin.place(name, position[0], position[1:])} holds the label {text[:60]!r}, which training did not see; {hint}"
+        )
     return indices.astype(np.int64)
 
 
@@ -51,4 +53,6 @@ def check_classes(indices: Array, classes: int, name: str, origin: Origin) -> No
         return
     position = first((indices < 0) | (indices >= classes))
     place = origin.place(name, position[0], position[1:])
-    raise DataError(f"{place} is class {indices[position]}, outside 0..{classes - 1}; classes count from 0, and class[{classes}] is declared")
+    raise DataError(
+        f"{place} is class {indices[position]}, outside 0..{classes - 1}; classes count from 0, and class[{classes}] is declared"
+    )

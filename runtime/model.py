@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,46 @@ class Entry:
     address: int
     scratch: Array
     generation: int = -1
+
+    @cached_property
+    def body(self) -> int:
+        """Address of the code that runs one batch."""
+        return self.native.body
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Where an array of a batch goes, and what it must be to go there unchecked."""
+
+    view: Array
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """An entry bound to the memory of one generation: its inputs and its result, found once."""
+
+    entry: Entry
+    feeds: dict[str, Feed]
+    targets: bool
+    result: Array
+    generation: int
+
+    def load(self, data: Any) -> int:
+        """Copy a batch of fitting arrays into the input buffers and return its rows; -1 (and nothing to rely on) when they do not fit."""
+        if type(data) is not dict or data.keys() != self.feeds.keys():
+            return -1
+        rows = -1
+        for name, feed in self.feeds.items():
+            array = data[name]
+            if type(array) is not np.ndarray or array.dtype != feed.dtype or array.shape[1:] != feed.shape or array.ndim == 0:
+                return -1
+            if rows not in (-1, len(array)) or not 0 < len(array) <= len(feed.view):
+                return -1
+            rows = len(array)
+            feed.view[:rows] = array
+        return rows
 
 
 class Parameters(MutableMapping[str, Array]):
@@ -84,6 +125,7 @@ class Model:
         self.fitted = not blueprint.inference.fits
         self.epoch = 0
         self._entries: dict[str, Entry] = {}
+        self._calls: dict[str, Call] = {}
         inference = blueprint.inference
         self._fields = {f.name: _field(f) for f in inference.fields.values()}
         self._inputs = [name for name in self._fields if name not in inference.targets]
@@ -158,14 +200,6 @@ class Model:
         for label, spec in self.blueprint.objective.optimizer_states.items():
             self.memory.write(f"state:{label}", self.blueprint.initial(spec, self.seed))
 
-    def run(self, name: str, rows: int) -> None:
-        """Run an entry on the rows that the input buffers hold."""
-        entry = self.entry(name)
-        entry.context[0] = rows
-        fault = self.team.run(entry.native.body, entry.address, entry.native.parallel)
-        if fault:
-            self._explain(fault, None)
-
     def run_epoch(self, name: str, data: Arrays, order: Array, begin: int, end: int, batch: int) -> None:
         """Run an entry over positions begin..end of an order of rows of whole arrays, batch after batch, in one native call."""
         entry = self.entry(name)
@@ -203,82 +237,81 @@ class Model:
             data = {**data, rest[0]: y}
         return fit_arrays([self._fields[n] for n in wanted], data, vocabularies=self.vocabularies)
 
-    def _load(self, data: Any, targets: bool) -> int:
-        """Put a batch into the input buffers; arrays that already fit take the short way."""
-        if isinstance(data, dict):
-            rows = -1
-            for name, array in data.items():
-                entry = self._fields.get(name)
-                if entry is None or type(array) is not np.ndarray or array.dtype != entry.numpy or array.shape[1:] != entry.shape:
-                    rows = -1
-                    break
-                if rows not in (-1, len(array)) or len(array) > self.capacity:
-                    rows = -1
-                    break
-                rows = len(array)
-            if rows > 0 and len(data) == (len(self._fields) if targets else len(self._inputs)):
-                for name, array in data.items():
-                    self._views()[name][:rows] = array
-                return rows
-        arrays = self.arrays(data, targets=targets)
-        rows = len(next(iter(arrays.values())))
-        if rows > self.capacity:
-            raise DataError(f"{rows} rows exceed the batch of {self.capacity} that the model was compiled for")
-        for name, array in arrays.items():
-            self._views()[name][:rows] = array
+    def _load(self, call: Call, data: Any) -> int:
+        """Put a batch into the input buffers and return its rows; arrays that do not fit as they are get checked and converted."""
+        rows = call.load(data)
+        if rows < 0:
+            rows = call.load(self.arrays(data, targets=call.targets))
+        if rows < 0:
+            raise DataError(f"the rows exceed the batch of {self.capacity} that the model was compiled for")
         return rows
 
-    def _views(self) -> dict[str, Array]:
-        cached: tuple[int, dict[str, Array]] | None = getattr(self, "_input_views", None)
-        if cached is None or cached[0] != self.memory.generation:
-            for name, kind in self.blueprint.inference.fields.items():
-                self.blueprint.layout.place(f"input:{name}", kind.type)
-            views = {name: self.memory.rows(f"input:{name}") for name in self._fields}
-            self._input_views = cached = (self.memory.generation, views)
-        return cached[1]
+    def _call(self, name: str, *, targets: bool) -> Call:
+        """An entry bound to the present memory."""
+        call = self._calls.get(name)
+        if call is None or call.generation != self.memory.generation:
+            for field, declared in self.blueprint.inference.fields.items():
+                self.blueprint.layout.place(f"input:{field}", declared.type)
+            entry = self.entry(name)
+            wanted = self._fields if targets else {n: self._fields[n] for n in self._inputs}
+            feeds = {n: Feed(self.memory.rows(f"input:{n}"), f.numpy, f.shape) for n, f in wanted.items()}
+            result = self.memory.rows("output:predict") if name == "predict" else self.memory.flat("output:loss")
+            entry = self.entry(name)
+            call = self._calls[name] = Call(entry, feeds, targets, result, self.memory.generation)
+        return call
+
+    def _go(self, call: Call, rows: int) -> None:
+        """Run a bound entry on the rows that are loaded."""
+        entry = call.entry
+        entry.context[0] = rows
+        fault = self.team.run(entry.body, entry.address, entry.native.parallel)
+        if fault:
+            self._explain(fault, None)
 
     # --- what it does
 
     def step(self, data: Mapping[str, Any]) -> float:
         """One training step on a batch of at most `capacity` rows; returns the loss before the step (without penalties)."""
-        self.entry("train")
-        self._ready(data)
-        self.run("train", self._load(data, targets=True))
-        return float(self.memory.flat("output:loss")[0])
+        call = self._calls.get("train")
+        if call is None or call.generation != self.memory.generation:
+            call = self._call("train", targets=True)
+        if not self.fitted:
+            self.fit_statistics(self.arrays(data, targets=True))
+        self._go(call, self._load(call, data))
+        return float(call.result[0])
 
     def gradients(self, data: Mapping[str, Any]) -> dict[str, Array]:
         """The gradient of the mean loss (and penalties) over a batch for every parameter, in logical shapes."""
-        self.entry("gradients")
-        self._ready(data)
-        self.run("gradients", self._load(data, targets=True))
+        if not self.fitted:
+            self.fit_statistics(self.arrays(data, targets=True))
+        call = self._call("gradients", targets=True)
+        self._go(call, self._load(call, data))
         return {name: self.memory.read(f"output:gradient:{name}") for name in self.params}
 
     def loss(self, data: Mapping[str, Any]) -> float:
         """The mean loss of a batch while training, nothing changed."""
         self.gradients(data)
-        return float(self.memory.flat("output:loss")[0])
+        return float(self._calls["gradients"].result[0])
 
     def predict(self, data: Any) -> Array:
         """The prediction for any number of rows: the `predict` of the model, [rows, …]."""
-        self._need_fit()
-        entry = self.entry("predict")
+        call = self._calls.get("predict")
+        if call is None or call.generation != self.memory.generation:
+            self._need_fit()
+            call = self._call("predict", targets=False)
+        if type(data) is np.ndarray and len(self._inputs) == 1:
+            data = {self._inputs[0]: data}
+        rows = call.load(data)
+        if rows >= 0:
+            self._go(call, rows)
+            return call.result[:rows].copy()
         arrays = self.arrays(data, targets=False)
         rows = len(next(iter(arrays.values())))
-        views = self._views()
-        view = self.memory.rows("output:predict")
-        if rows <= self.capacity:
-            for name, array in arrays.items():
-                views[name][:rows] = array
-            self.run("predict", rows)
-            return view[:rows].copy()
-        result = np.empty((rows, *view.shape[1:]), dtype=view.dtype)
+        result = np.empty((rows, *call.result.shape[1:]), dtype=call.result.dtype)
         for start in range(0, rows, self.capacity):
-            part = slice(start, min(start + self.capacity, rows))
-            for name, array in arrays.items():
-                views[name][: part.stop - start] = array[part]
-            entry.context[0] = part.stop - start
-            self.team.run(entry.native.body, entry.address, entry.native.parallel)
-            result[part] = view[: part.stop - start]
+            stop = min(start + self.capacity, rows)
+            self._go(call, call.load({name: array[start:stop] for name, array in arrays.items()}))
+            result[start:stop] = call.result[: stop - start]
         return result
 
     def evaluate(self, data: Any, y: Any = None) -> dict[str, Any]:
@@ -311,9 +344,8 @@ class Model:
             self.run_epoch(name, arrays, order, 0, rows, self.capacity)
             for key, value in self.finish(stage, rows).items():
                 if key.startswith("value:"):
-                    if f"fit:{key}" in self.blueprint.layout.places["fit"] or True:
-                        self.blueprint.layout.place(f"fit:{key}", TensorType(self.blueprint.real, value.shape))
-                        self.memory.write(f"fit:{key}", value)
+                    self.blueprint.layout.place(f"fit:{key}", TensorType(self.blueprint.real, value.shape))
+                    self.memory.write(f"fit:{key}", value)
                 else:
                     results[key] = value
         return results
@@ -343,10 +375,6 @@ class Model:
         from .training import train
 
         return train(self, data, y, epochs=epochs, validation=validation, report=report)
-
-    def _ready(self, data: Mapping[str, Any]) -> None:
-        if not self.fitted:
-            self.fit_statistics(self.arrays(data, targets=True))
 
     def _need_fit(self) -> None:
         if not self.fitted:

@@ -23,10 +23,18 @@ HEADER_LIMIT = 64 * 1024
 RANK_LIMIT = 32
 DIGITS_LIMIT = 18
 NUMBERS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
-KINDS = {"O": "Python objects (a pickle, which is never loaded)", "c": "complex numbers", "V": "raw records", "M": "dates", "m": "time spans"}
+KINDS = {
+    "O": "Python objects (a pickle, which is never loaded)",
+    "c": "complex numbers",
+    "V": "raw records",
+    "M": "dates",
+    "m": "time spans",
+}
 MEND = "save it as numbers, bool or text of fixed width (`array.astype(...)`)"
 
-_ITEM = re.compile(r"""\s*(['"])(descr|fortran_order|shape)\1\s*:\s*(?:(['"])([<>|=]?[A-Za-z][\w\[\]]{0,15})\3|(True|False)|\(([\d\sL,]*)\))\s*(?:,|$)""")
+_ITEM = re.compile(
+    r"""\s*(['"])(descr|fortran_order|shape)\1\s*:\s*(?:(['"])([<>|=]?[A-Za-z][\w\[\]]{0,15})\3|(True|False)|\(([\d\sL,]*)\))\s*(?:,|$)"""
+)
 
 
 @dataclass(frozen=True)

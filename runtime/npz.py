@@ -26,7 +26,18 @@ LOCAL = struct.Struct("<4s5H3L2H")
 NAME_LIMIT = 255
 ENTRY_LIMIT = 1024
 ENCRYPTED = 0x1
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, LookupError, NotImplementedError, RuntimeError, OverflowError, OSError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    OSError,
+)
 
 
 def read_npz(path: str | os.PathLike[str], limits: Limits = LIMITS) -> dict[str, Array]:
@@ -107,7 +118,9 @@ def _check_members(members: list[zipfile.ZipInfo], limits: Limits, path: str | o
         names.add(member.filename)
         total += member.file_size
     if total > limits.size:
-        raise DataError(f"{path}: unpacks to {gibibytes(total)}, the limit is {gibibytes(limits.size)}; split it or raise the limit of size")
+        raise DataError(
+            f"{path}: unpacks to {gibibytes(total)}, the limit is {gibibytes(limits.size)}; split it or raise the limit of size"
+        )
 
 
 def _check_member(member: zipfile.ZipInfo, limits: Limits, path: str | os.PathLike[str]) -> None:

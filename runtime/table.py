@@ -58,7 +58,9 @@ class Table(Mapping[str, Array]):
             raise DataError(f"{self.origin.prefix}`{single[0]}` is a single value and has no rows; keep it out of the data")
         lengths = {name: len(array) for name, array in self.arrays.items()}
         if len(set(lengths.values())) > 1:
-            raise DataError(f"{self.origin.prefix}the arrays have different numbers of rows: {_listed(lengths)}; keep one set of rows in a file")
+            raise DataError(
+                f"{self.origin.prefix}the arrays have different numbers of rows: {_listed(lengths)}; keep one set of rows in a file"
+            )
 
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]
@@ -124,6 +126,8 @@ def select_columns(table: Table, columns: Mapping[str, Sequence[str]]) -> Table:
 
 
 def _joined(table: Table, name: str, columns: tuple[str, ...]) -> Array:
+    if not columns:
+        raise DataError(f"{table.origin.prefix}`{name}` is given no columns; name at least one")
     for column in columns:
         if column not in table:
             hint = did_you_mean(column, table) or f"it has {', '.join(f'`{c}`' for c in table)}"
@@ -141,4 +145,6 @@ def _require_numbers(table: Table, column: str) -> None:
         raise DataError(f"{table.origin.prefix}`{column}` has shape {list(values.shape)}; only plain columns can be joined")
     if values.dtype.kind == "U" and len(values):
         row = next((r for r, value in enumerate(values) if not is_number(str(value))), 0)
-        raise DataError(f"{table.origin.place(column, row)} holds the text `{values[row]}`; columns that are joined must be numbers: mend or leave it out")
+        raise DataError(
+            f"{table.origin.place(column, row)} holds the text `{values[row]}`; columns that are joined must be numbers: mend or leave it out"
+        )

@@ -19,7 +19,16 @@ HEADER_LIMIT = 8 * 2**20
 TENSOR_LIMIT = 100_000
 RANK_LIMIT = 32
 METADATA = "__metadata__"
-ITEM_BYTES = {"F64": 8, "F32": 4, "I64": 8, "I32": 4, "U64": 8, "U32": 4, "U8": 1, "BOOL": 1}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "U64": np.dtype(np.uint64),
+    "U32": np.dtype(np.uint32),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
+}
 FOREIGN = {
     b"PK\x03\x04": "a zip archive, as torch.save, Keras and numpy.savez write",
     b"\x80\x02": "a Python pickle",
@@ -103,11 +112,11 @@ def _entry(name: str, value: Any, path: str) -> Entry:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise _damaged(path, f"its header does not describe `{name}` as a tensor")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise CheckpointError(f"{path}: `{name}` has elements of type {str(dtype)[:20]!r}; a saved model has {', '.join(ITEM_BYTES)}")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise CheckpointError(f"{path}: `{name}` has elements of type {str(dtype)[:20]!r}; a saved model has {', '.join(DTYPES)}")
     if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2 or len(shape) > RANK_LIMIT:
         raise _damaged(path, f"the shape or the place of `{name}` is not a list of whole numbers")
-    size = math.prod(shape) * ITEM_BYTES[dtype]
+    size = math.prod(shape) * DTYPES[dtype].itemsize
     if offsets[1] - offsets[0] != size or math.prod(d for d in shape if d) >= 2**60:
         raise _damaged(path, f"`{name}` has shape {shape}, but {offsets[1] - offsets[0]} bytes")
     return Entry(name, dtype, tuple(shape), offsets[0], offsets[1])

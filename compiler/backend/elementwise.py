@@ -190,16 +190,15 @@ def _not(v: Lanes, a: Value) -> Value:
 
 
 def _random_bits(v: Lanes, index: Value, counter: Value, key: Value) -> Value:
-    """Philox2x32-10 (compiler/ir/random.py): ten rounds of a 32 x 32 -> 64 bit product."""
+    """Philox2x32-10 (compiler/ir/random.py), each word in 64 bits: what gathers in the upper halves is cut off before every product."""
     wide = Lanes(v.text, I64, v.lanes)
-    multiplier, shift = wide.number(MULTIPLIER), wide.number(32)
-    low, high = index, counter
+    multiplier, half, low_half = wide.number(MULTIPLIER), wide.number(32), wide.number(2**32 - 1)
+    low, high, key = (cast(v.text, word, U32, I64, v.lanes) for word in (index, counter, key))
     for _ in range(ROUNDS):
-        product = wide.mul(cast(v.text, low, U32, I64, v.lanes), multiplier)
-        upper = cast(v.text, wide.binary("lshr", product, shift), I64, U32, v.lanes)
-        low, high = v.binary("xor", v.binary("xor", upper, key), high), cast(v.text, product, I64, U32, v.lanes)
-        key = v.add(key, v.number(WEYL))
-    return low
+        product = wide.mul(wide.both(low, low_half), multiplier)
+        low, high = wide.binary("xor", wide.binary("xor", wide.binary("lshr", product, half), key), high), product
+        key = wide.add(key, wide.number(WEYL))
+    return cast(v.text, low, I64, U32, v.lanes)
 
 
 def _comparison(relation: str) -> Emitter:

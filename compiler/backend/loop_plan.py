@@ -268,7 +268,7 @@ def _cost(plan: Plan) -> float:
 def _access_cost(plan: Plan, access: Access, transposed: bool) -> float:
     if _stride(plan, access) in (0, 1):
         return 1
-    return plan.lanes.bit_length() + 1 if transposed else 4 * plan.lanes
+    return plan.lanes.bit_length() + 1 if transposed else 8 * plan.lanes
 
 
 def _unrolling(plan: Plan) -> int:

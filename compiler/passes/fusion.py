@@ -21,6 +21,7 @@ from ..ir.types import Shape
 
 LIGHT_FLOPS = 4
 LIGHT_LOADS = 2
+SCALAR_FLOPS = 4
 
 
 @dataclass
@@ -68,6 +69,7 @@ class _Fuser:
     light: dict[int, tuple[int, frozenset[int]]] = field(default_factory=dict)
     stored: set[int] = field(default_factory=set)
     readers: dict[int, list[int]] = field(default_factory=dict)
+    scalars: Cluster | None = None
 
     def run(self) -> None:
         """Place every live node, in order."""
@@ -97,6 +99,10 @@ class _Fuser:
                 self.free.add(node.id)
             return
         pointwise = node.op.has(Trait.ELEMENTWISE)
+        if pointwise and not node.type.shape and self.is_scalar_work(node, operands):
+            self.scalars = self.scalars or self.new(node)
+            self.join(node, self.scalars)
+            return
         if not operands or (pointwise and all(o in self.free for o in operands)):
             self.free.add(node.id)
             if node.id in self.stored:
@@ -105,6 +111,13 @@ class _Fuser:
         if pointwise and node.id not in self.stored and self.is_light(node, operands):
             return
         self.join(node, self.choose(node, operands))
+
+    def is_scalar_work(self, node: Node, operands: list[int]) -> bool:
+        """True for arithmetic on run-time scalars that is worth doing once a step (a bias correction's powers), and what follows from it."""
+        scalars = [o for o in operands if self.scalars and self.home.get(o) == self.scalars.number]
+        ready = all(o in self.free or o in scalars for o in operands)
+        varies = bool(scalars) or any(not self.graph[o].op.has(Trait.CONSTANT) for o in operands)
+        return ready and varies and bool(scalars or node.op.flops(node.type) >= SCALAR_FLOPS)
 
     def is_light(self, node: Node, operands: list[int]) -> bool:
         """True when recomputing costs less than a load and a store: few operations on few values that are stored anyway."""

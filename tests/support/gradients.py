@@ -40,8 +40,9 @@ def check_gradients(make: Callable[..., int], arrays: Mapping[str, Array], *, ro
     extents = tuple(d if isinstance(d, int) else rows for d in shape)
     bound = {**arrays, "weight": np.cos(np.arange(np.prod(extents, dtype=int), dtype=np.float64)).reshape(extents) + 1.5}
     found = evaluate(graph, bound, rows=rows)
+    graph.outputs = {"loss": loss}
     for name, array in arrays.items():
-        expected = _differences(lambda a, name=name: float(evaluate(graph, {**bound, name: a}, rows=rows)["loss"]), array)
+        expected = _differences(lambda a, name=name: float(evaluate(graph, {**bound, name: a}, rows=rows)["loss"]), np.asarray(array))
         np.testing.assert_allclose(found[f"d{name}"], expected, rtol=2e-6, atol=2e-7, err_msg=f"gradient of {name}")
 
 

@@ -1,0 +1,39 @@
+"""Everything that is wrong with a file, gathered from the stages of the front end that do not depend on each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..compiler.diagnostics import Diagnostic
+from ..compiler.driver import Blueprint
+from ..compiler.errors import SourceError
+from ..compiler.frontend.context import in_order
+
+
+def check(blueprint: Blueprint) -> None:
+    """Raise SourceError with every mistake of the model and its blocks; then of what is built from both."""
+    _gather(
+        lambda: blueprint.inference,
+        lambda: blueprint.training,
+        lambda: blueprint.train_settings,
+        lambda: blueprint.data_settings,
+    )
+    outputs = blueprint.inference.graph.outputs
+    _gather(
+        lambda: blueprint.objective if "loss" in outputs else None,
+        lambda: blueprint.predict_graph() if "predict" in outputs else None,
+        lambda: blueprint.evaluation,
+        lambda: blueprint.statistics,
+    )
+
+
+def _gather(*stages: Callable[[], object]) -> None:
+    """Run all stages, then raise what they reported, each mistake once."""
+    found: list[Diagnostic] = []
+    for stage in stages:
+        try:
+            stage()
+        except SourceError as error:
+            found += [d for d in error.diagnostics if d not in found]
+    if found:
+        raise SourceError(in_order(found))

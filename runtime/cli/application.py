@@ -1,0 +1,112 @@
+"""The command `ranvier`: its verbs, and what becomes of errors.
+
+Exit status: 0 done; 1 the user's file or data is wrong (or over a limit); 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from ...compiler.errors import RanvierError
+
+INTERRUPTED = 130
+
+VERBS = {
+    "new": ("new", "Begin: a folder with a model, its data and a short guide."),
+    "check": ("check", "Parse, check types and shapes, report every mistake; makes no code."),
+    "show": ("show", "What a file becomes: layers, picture, graphs, kernels, code, memory."),
+    "train": ("train", "Train a model and save it."),
+    "eval": ("evaluate", "Loss and metrics of a saved model on data."),
+    "predict": ("predict", "Predictions of a saved model for data."),
+    "fmt": ("format", "Write files the one canonical way."),
+    "bench": ("bench", "Time of each kernel, its share of the machine's peak, by source line."),
+}
+
+VARIABLES = {
+    "RANVIER_THREADS": "threads of a model, 1 to 256 (default: the processors of this process)",
+    "RANVIER_CACHE_DIR": "folder of compiled kernels (default: ranvier in $XDG_CACHE_HOME or ~/.cache)",
+    "RANVIER_CACHE": "`off`: keep no compiled kernels",
+    "RANVIER_DEBUG": "`1`: show tracebacks",
+}
+
+
+class Verbs(click.Group):
+    """A group that imports a verb when it is called, and turns errors into messages and an exit status."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order a person meets them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of a verb."""
+        if name not in VERBS:
+            return None
+        module = importlib.import_module(f".{VERBS[name][0]}", __package__)
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a hint for a verb that is misspelt."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from ...compiler.diagnostics import did_you_mean
+
+            hint = did_you_mean(args[0], VERBS) or f"the commands are {', '.join(VERBS)}"
+            raise click.UsageError(f"there is no command `{args[0]}`; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs with a line each, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The environment variables."""
+        with formatter.section("Environment"):
+            formatter.write_dl(list(VARIABLES.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a verb; see the module for the exit statuses."""
+        try:
+            return super().invoke(ctx)
+        except (RanvierError, OSError, MemoryError) as error:
+            if isinstance(error, BrokenPipeError):
+                _silence()
+                ctx.exit(1)
+            if os.environ.get("RANVIER_DEBUG") == "1":
+                raise
+            click.echo(_message(error), err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+def _message(error: BaseException) -> str:
+    from ...compiler.errors import SourceError
+
+    if isinstance(error, SourceError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "error: not enough memory"
+    return f"error: {error}"
+
+
+def _silence() -> None:
+    """The reader of a pipe went away: nothing more can be written, not even by the interpreter when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="ranvier", prog_name="ranvier")
+def application() -> None:
+    """Ranvier compiles neural networks: one .nn file becomes native code that trains and predicts.
+
+    \b
+      ranvier new digits && cd digits
+      ranvier train digits.nn
+      ranvier eval digits.safetensors --data data/digits.npz
+    """

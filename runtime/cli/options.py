@@ -1,0 +1,68 @@
+"""Options that several verbs share, and how `--set` is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ...compiler.driver import Blueprint
+
+MOST_THREADS = 256
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Assignments(click.ParamType):
+    """`NAME=VALUE`, where the value is written as in a `.nn` file."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """The name and the text of the value."""
+        if isinstance(value, tuple):
+            return value
+        name, sign, text = str(value).partition("=")
+        if not sign or not name.strip() or not text.strip():
+            self.fail(f"{value!r} is not NAME=VALUE, such as hidden=64 or train.optimizer.lr=1e-3", param, ctx)
+        return name.strip(), text.strip()
+
+
+def file_argument() -> Decorator:
+    """The `.nn` file of a verb."""
+    return click.argument("file", metavar="FILE.nn", type=click.Path(path_type=Path))
+
+
+def model_argument() -> Decorator:
+    """The saved model of a verb."""
+    return click.argument("model", metavar="MODEL.safetensors", type=click.Path(path_type=Path))
+
+
+def set_option() -> Decorator:
+    """Settings of the model and of its blocks."""
+    text = "Set a value of the file: hidden=64, train.epochs=3, train.optimizer.lr=1e-3. May be repeated."
+    return click.option("--set", "settings", metavar="NAME=VALUE", type=Assignments(), multiple=True, help=text)
+
+
+def threads_option() -> Decorator:
+    """The size of the team."""
+    text = "Threads to use; results are the same for any number.  [default: RANVIER_THREADS, else all processors]"
+    return click.option("--threads", type=click.IntRange(1, MOST_THREADS), help=text)
+
+
+def data_option(text: str, *, required: bool = False) -> Decorator:
+    """A file of rows."""
+    return click.option("--data", metavar="PATH", type=click.Path(path_type=Path), required=required, help=text)
+
+
+def blueprint_of(file: Path, settings: tuple[tuple[str, str], ...], seed: int | None = None) -> Blueprint:
+    """The blueprint of a file with the settings of the command line."""
+    from ..opening import open_blueprint, split_settings
+
+    own, overrides = split_settings(dict(settings))
+    if seed is not None:
+        overrides["train.seed"] = seed
+    return open_blueprint(file, settings=own, overrides=overrides)
