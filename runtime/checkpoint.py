@@ -7,7 +7,6 @@ model must give the same bytes. It carries the SHA-256 of its own content and of
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from ..compiler.errors import CheckpointError, ResourceError
+from ..compiler.errors import CheckpointError
 from .atomic import write_atomic
 from .limits import LIMITS, Limits
 from .regular_file import read_regular, reason
@@ -38,7 +37,9 @@ COUNTERS = ("epoch", "step")
 @cache
 def ranvier_version() -> str:
     """The version of the installed package."""
-    return importlib.metadata.version("ranvier")
+    from importlib.metadata import version  # slow to import, and only saving needs it
+
+    return version("ranvier")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +65,8 @@ class SavedModel:
 
 def save_model(path: str | os.PathLike[str], saved: SavedModel) -> None:
     """Write a model atomically: after any failure the file that stood at `path` is as it was. Raises CheckpointError."""
-    tensors = {
-        prefix + name: _storable(prefix + name, array, path)
-        for group, prefix in GROUPS.items()
-        for name, array in getattr(saved, group).items()
-    }
+    named = {prefix + name: array for group, prefix in GROUPS.items() for name, array in getattr(saved, group).items()}
+    tensors = {name: _storable(name, array, path) for name, array in named.items()}
     if len(tensors) > TENSOR_LIMIT:
         raise CheckpointError(f"{path}: the model has {len(tensors)} tensors, a file holds at most {TENSOR_LIMIT}")
     try:
@@ -97,6 +95,7 @@ def _described(saved: SavedModel, tensors: Mapping[str, Array]) -> str:
     content["vocabularies"] = {name: list(words) for name, words in saved.vocabularies.items()}
     content["ranvier"] = saved.ranvier
     content["digests"] = {name: digest(array) for name, array in tensors.items()}
+    content = strict_json(json.dumps(content))  # as it will be read: JSON turns tuples to lists and all keys to text
     return json.dumps({"format": saved.format, "digest": _content_digest(content), "content": content})
 
 
@@ -118,17 +117,17 @@ def load_model(path: str | os.PathLike[str], *, allow_nonfinite: bool = False, l
     Raises CheckpointError when the file is damaged, something else than a model, from a later format, or (unless
     `allow_nonfinite`) when a tensor holds NaN or an infinity. Nothing in it is executed.
     """
-    data = read_regular(Path(path), limits.size, CheckpointError)
     try:
+        data = read_regular(Path(path), limits.size, CheckpointError)
         content = _content(check_tensor_file(data, str(path)), str(path))
         tensors = safetensors.numpy.load(data)
+        _check_digests(content["digests"], tensors, str(path))
+        _check_values(tensors, allow_nonfinite, str(path))
     except MemoryError:
-        raise ResourceError(f"{path}: does not fit the memory of this machine") from None
-    except SafetensorError as failure:
+        raise CheckpointError(f"{path}: does not fit the memory of this machine; load it where there is more") from None
+    except (SafetensorError, RecursionError) as failure:
         raise CheckpointError(f"{path}: is damaged: {failure}; {REMEDY}") from failure
-    _check_digests(content["digests"], tensors, str(path))
-    _check_values(tensors, allow_nonfinite, str(path))
-    groups = {group: _group(tensors, prefix) for group, prefix in GROUPS.items()}
+    groups: dict[str, Any] = {group: _group(tensors, prefix) for group, prefix in GROUPS.items()}
     return SavedModel(**{key: content[key] for key in TEXTS}, **groups, ranvier=content["ranvier"])
 
 
@@ -148,7 +147,7 @@ def _content(metadata: Mapping[str, str], path: str) -> dict[str, Any]:
         raise CheckpointError(f"{path}: is damaged: its description is not complete; {REMEDY}")
     if described["format"] != FORMAT:
         raise CheckpointError(f"{path}: is in format {str(described['format'])[:20]}, this version reads format {FORMAT}; update Ranvier")
-    content = described["content"]
+    content: dict[str, Any] = described["content"]
     if described["digest"] != _content_digest(content):
         raise CheckpointError(f"{path}: is damaged: its description was changed after it was saved; {REMEDY}")
     if not _well_formed(content):

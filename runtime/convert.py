@@ -101,17 +101,22 @@ def _to_float(array: Array, dtype: DType, name: str, origin: Origin) -> Array:
     with np.errstate(over="ignore"):
         result = array.astype(dtype.numpy)
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.bytes:
-        limit = np.finfo(dtype.numpy).max
-        _require(np.isfinite(result), array, name, origin, f"{dtype} holds at most {limit:.3g}: scale the data or remove the row")
+        _require(np.isfinite(result), array, name, origin, f"it exceeds what {dtype} holds: scale the data or remove the row")
     return result
 
 
+def _bounds(dtype: DType) -> tuple[int, int]:
+    """The least and the greatest whole number of a type that is not a float."""
+    if dtype.kind == "b":
+        return 0, 1
+    return (-(2 ** (dtype.bits - 1)), 2 ** (dtype.bits - 1) - 1) if dtype.kind == "i" else (0, 2**dtype.bits - 1)
+
+
 def _to_whole(array: Array, dtype: DType, name: str, origin: Origin) -> Array:
-    low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype.numpy).min), int(np.iinfo(dtype.numpy).max))
+    low, high = _bounds(dtype)
     if array.dtype.kind == "f":
         _require(array == np.trunc(array), array, name, origin, f"{dtype} holds whole numbers: round the data, or declare `{name}` as f32")
-    if array.size and array.dtype.kind != "b" and (array.min() < low or array.max() > high or array.max() >= float(high + 1)):
-        # A float cannot hold 2^63 - 1, so it is compared with 2^63.
+    if array.size and not low <= int(array.min()) <= int(array.max()) <= high:
         inside = (array >= low) & ((array < float(high + 1)) if array.dtype.kind == "f" else (array <= high))
         _require(inside, array, name, origin, f"{dtype} holds {low} to {high}")
     return array.astype(dtype.numpy)

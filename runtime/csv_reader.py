@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import os
 from collections.abc import Collection
@@ -45,10 +46,9 @@ def read_csv(
 
 def _pandas(path: str | os.PathLike[str]) -> ModuleType:
     try:
-        import pandas
+        return importlib.import_module("pandas")
     except ImportError:
         raise DataError(f"{path}: reading text tables needs pandas, which is not installed: pip install 'ranvier[csv]'") from None
-    return pandas
 
 
 def _names(header: str, separator: str, file: str) -> list[str]:
@@ -81,8 +81,9 @@ def is_number(text: str) -> bool:
 def _check_cells(shape: CsvShape, limits: Limits, path: str | os.PathLike[str]) -> None:
     needed = shape.rows * shape.columns * CELL_BYTES
     if needed > limits.size:
+        table = f"{shape.rows} rows of {shape.columns} columns"
         raise DataError(
-            f"{path}: {shape.rows} rows of {shape.columns} columns need {gibibytes(needed)}, the limit is {gibibytes(limits.size)}"
+            f"{path}: {table} need {gibibytes(needed)}, the limit is {gibibytes(limits.size)}; split the file or raise the limit"
         )
 
 
@@ -111,7 +112,7 @@ def _columns(
 
 
 def _exact(pandas: ModuleType) -> dict[str, str]:
-    """Before 3.1 pandas rounds some decimal texts to a neighbouring float unless told otherwise; since then it is exact and deprecates the setting."""
+    """Before 3.1 pandas rounds some decimal texts to a neighbouring float unless told otherwise; now it is exact and deprecates this."""
     major, minor = pandas.__version__.split(".")[:2]
     return {} if (int(major), int(minor)) >= (3, 1) else {"float_precision": "round_trip"}
 

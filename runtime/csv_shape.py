@@ -92,7 +92,8 @@ def csv_shape(text: bytes, separator: str, limits: Limits, file: str) -> CsvShap
 def _scan_chunk(scan: _Scan, start: int, stop: int) -> None:
     block = scan.octets[start:stop]
     quotes = block == QUOTE
-    inside = (np.cumsum(quotes, dtype=np.uint8) + np.uint8(scan.quoted)) & 1  # the parity of a count that may wrap at 256
+    # The parity of a count that may wrap at 256; most chunks have no quote and need no count.
+    inside = (np.cumsum(quotes, dtype=np.uint8) + np.uint8(scan.quoted)) & 1 if quotes.any() else np.full(len(block), scan.quoted, np.uint8)
     outside = inside == 0
     ends = start + np.flatnonzero((block == NEWLINE) & outside)
     separators = start + np.flatnonzero((block == scan.separator) & outside)
@@ -113,9 +114,8 @@ def _check_quotes(scan: _Scan, quotes: Array, opening: Array, ends: Array, separ
     wrong = quotes[np.where(opening, ~starts, ~stops)]
     if wrong.size:
         row, column = _locate(scan, int(wrong[0]), ends, separators)
-        raise scan.refuse(
-            row, column, 'a quote stands in the middle of a field; quote the whole field and double the quotes in it (`"5"" pipe"`)'
-        )
+        mend = 'quote the whole field and double the quotes in it (`"5"" pipe"`)'
+        raise scan.refuse(row, column, f"a quote stands in the middle of a field; {mend}")
 
 
 def _check_returns(scan: _Scan, returns: Array, ends: Array) -> None:
@@ -160,7 +160,8 @@ def _check_lengths(scan: _Scan, lengths: Array) -> None:
     long = np.flatnonzero(lengths > scan.limits.line)
     if long.size:
         found = int(lengths[long[0]])
-        text = f"is at least {found} bytes long, the limit is {scan.limits.line}; look for a quote that is not closed, or raise the limit of lines"
+        mend = "look for a quote that is not closed, or raise the limit of lines"
+        text = f"is at least {found} bytes long, the limit is {scan.limits.line}; {mend}"
         raise scan.refuse(scan.rows + int(long[0]) + 1, None, text)
 
 

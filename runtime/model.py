@@ -18,6 +18,7 @@ from ..compiler.passes.stream import Stage
 from .data import Field, fit_arrays
 from .memory import Array, Memory, allocate
 from .team import Team, shared_team
+from .training import Standing, train
 
 Arrays = Mapping[str, Array]
 
@@ -124,6 +125,9 @@ class Model:
         self.vocabularies: dict[str, list[str]] = {}
         self.fitted = not blueprint.inference.fits
         self.epoch = 0
+        self.standing = Standing()
+        self._begun: set[str] = set()
+        self._resumed: dict[str, Array] = {}
         self._entries: dict[str, Entry] = {}
         self._calls: dict[str, Call] = {}
         inference = blueprint.inference
@@ -193,12 +197,24 @@ class Model:
         entry.generation = self.memory.generation
 
     def _initialise_new_states(self) -> None:
-        """Give the optimizer's states their first values once they have a place."""
-        if "train" not in self._entries or self.blueprint.objective.optimizer_states.keys() <= getattr(self, "_begun", set()):
+        """Give the optimizer's states their first values, or those of a saved model, once they have a place."""
+        if "train" not in self._entries or self.blueprint.objective.optimizer_states.keys() <= self._begun:
             return
         self._begun = set(self.blueprint.objective.optimizer_states)
         for label, spec in self.blueprint.objective.optimizer_states.items():
-            self.memory.write(f"state:{label}", self.blueprint.initial(spec, self.seed))
+            value = self._resumed[label] if label in self._resumed else self.blueprint.initial(spec, self.seed)
+            self.memory.write(f"state:{label}", value)
+        self._resumed = {}
+
+    def optimizer_states(self) -> dict[str, Array]:
+        """Copies of the optimizer's states by label, in logical shapes; empty before the first step."""
+        return {label: self.memory.read(f"state:{label}") for label in sorted(self._begun)} if self._begun else dict(self._resumed)
+
+    def resume_optimizer(self, states: Mapping[str, Array]) -> None:
+        """Take the optimizer's states from a saved model."""
+        self._resumed = dict(states)
+        for label in self._begun & states.keys():
+            self.memory.write(f"state:{label}", states[label])
 
     def run_epoch(self, name: str, data: Arrays, order: Array, begin: int, end: int, batch: int) -> None:
         """Run an entry over positions begin..end of an order of rows of whole arrays, batch after batch, in one native call."""
@@ -366,15 +382,21 @@ class Model:
         return reference(stage.final, sources, rows=rows)
 
     def fit(
-        self, data: Any, y: Any = None, *, epochs: int | None = None, validation: float | Mapping[str, Any] | None = None, report: Any = None
+        self,
+        data: Any,
+        y: Any = None,
+        *,
+        epochs: int | None = None,
+        validation: float | Mapping[str, Any] | None = None,
+        report: Any = None,
+        resume: bool = False,
     ) -> list[dict[str, float]]:
         """Train: by the `train` block, but for what is given here. Returns a record an epoch.
 
-        `validation` is a share of the rows to hold out, or other rows. `report` is called with progress about ten times a second.
+        `validation` is a share of the rows to hold out, or other rows. `report` is called with progress about ten times a second; what
+        it raises ends the training, and `resume` takes up such a fit (also that of a loaded model) where it ended, to the bit.
         """
-        from .training import train
-
-        return train(self, data, y, epochs=epochs, validation=validation, report=report)
+        return train(self, data, y, epochs=epochs, validation=validation, report=report, resume=resume)
 
     def _need_fit(self) -> None:
         if not self.fitted:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ Array = np.ndarray[Any, Any]
 MAGIC = b"\x93NUMPY"
 LENGTH_BYTES = {(1, 0): 2, (2, 0): 4, (3, 0): 4}
 HEADER_LIMIT = 64 * 1024
+PART = 2**20
 RANK_LIMIT = 32
 DIGITS_LIMIT = 18
 NUMBERS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
@@ -32,9 +33,9 @@ KINDS = {
 }
 MEND = "save it as numbers, bool or text of fixed width (`array.astype(...)`)"
 
-_ITEM = re.compile(
-    r"""\s*(['"])(descr|fortran_order|shape)\1\s*:\s*(?:(['"])([<>|=]?[A-Za-z][\w\[\]]{0,15})\3|(True|False)|\(([\d\sL,]*)\))\s*(?:,|$)"""
-)
+_KEY = r"""\s*(['"])(descr|fortran_order|shape)\1\s*:\s*"""
+_VALUE = r"""(?:(['"])([<>|=]?[A-Za-z][\w\[\]]{0,15})\3|(True|False)|\(([\d\sL,]*)\))\s*(?:,|$)"""
+_ITEM = re.compile(_KEY + _VALUE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_array(stream: BinaryIO, size: int, where: str) -> Array:
+def read_array(stream: IO[bytes], size: int, where: str) -> Array:
     """The array of an `.npy` stream of `size` bytes: native-endian, C-contiguous, writable. `where` begins every message.
 
     Raises DataError when the header is wrong or claims another size than is there: before memory is asked for.
@@ -68,7 +69,7 @@ def read_array(stream: BinaryIO, size: int, where: str) -> Array:
     return _decoded(array, where) if header.dtype.kind == "S" else array
 
 
-def read_header(stream: BinaryIO, size: int, where: str) -> tuple[Header, int]:
+def read_header(stream: IO[bytes], size: int, where: str) -> tuple[Header, int]:
     """The header, and how many bytes follow it."""
     start = stream.read(8)
     if len(start) < 8 or not start.startswith(MAGIC):
@@ -106,12 +107,10 @@ def _items(body: str) -> dict[str, str]:
 
 
 def _dtype(text: str, where: str) -> np.dtype[Any]:
-    kind, order = text.lstrip("<>|="), text[0] if text[0] in "<>" else "="
-    if kind in NUMBERS:
-        return np.dtype(kind).newbyteorder(order)
+    kind = text.lstrip("<>|=")
     width = kind[1:]
-    if kind[0] in "US" and width.isdecimal() and len(width) <= 9 and int(width) > 0:
-        return np.dtype(kind).newbyteorder(order)
+    if kind in NUMBERS or (kind[0] in "US" and width.isdecimal() and len(width) <= 8 and int(width) > 0):
+        return np.dtype(text)
     raise DataError(f"{where}: holds {KINDS.get(kind[0], f'elements of type `{text}`')}, which cannot be read; {MEND}")
 
 
@@ -125,13 +124,14 @@ def _shape(text: str, where: str) -> tuple[int, ...]:
     return shape
 
 
-def _fill(stream: BinaryIO, raw: Array, where: str) -> None:
-    view, done = memoryview(raw), 0
+def _fill(stream: IO[bytes], raw: Array, where: str) -> None:
+    view, done = raw.data, 0
     while done < len(raw):
-        count = stream.readinto(view[done:])  # type: ignore[attr-defined]  # every binary stream has it, its protocol does not say so
-        if not count:
+        part = stream.read(min(PART, len(raw) - done))
+        if not part:
             raise DataError(f"{where}: ends after {done} of {len(raw)} bytes of elements; the file is cut short")
-        done += count
+        view[done : done + len(part)] = part
+        done += len(part)
 
 
 def _check_values(raw: Array, dtype: np.dtype[Any], where: str) -> None:
@@ -139,7 +139,7 @@ def _check_values(raw: Array, dtype: np.dtype[Any], where: str) -> None:
     if dtype.kind == "b" and raw.size and raw.max() > 1:
         raise DataError(f"{where}: damaged: a bool is neither 0 nor 1; make the file anew")
     if dtype.kind == "U":
-        points = raw.view(np.dtype("u4").newbyteorder(dtype.byteorder))
+        points = raw.view("=u4" if dtype.isnative else np.dtype("=u4").newbyteorder())
         if points.size and (points.max() > 0x10FFFF or ((points >= 0xD800) & (points <= 0xDFFF)).any()):
             raise DataError(f"{where}: damaged: its text holds code points that are no characters; make the file anew")
 

@@ -33,7 +33,6 @@ DAMAGE = (
     EOFError,
     ValueError,
     LookupError,
-    NotImplementedError,
     RuntimeError,
     OverflowError,
     OSError,
@@ -47,10 +46,10 @@ def read_npz(path: str | os.PathLike[str], limits: Limits = LIMITS) -> dict[str,
     """
     stream, size = open_regular(Path(path), limits.size, DataError)
     with stream, _damage_refused(path):
-        _check_directory(stream, size, limits, path)
+        entries = _check_directory(stream, size, limits, path)
         with zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
-            _check_members(members, limits, path)
+            _check_members(members, entries, limits, path)
             _check_overlap(stream, members, archive.start_dir, path)
             return {m.filename.removesuffix(".npy"): _read_member(archive, m, path) for m in members}
 
@@ -68,12 +67,12 @@ def _damage_refused(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except DAMAGE as failure:
-        detail = reason(failure) if isinstance(failure, Exception) else ""
+        detail = reason(failure)
         raise DataError(f"{path}: damaged: {detail or type(failure).__name__}; make the file anew") from failure
 
 
-def _check_directory(stream: BinaryIO, size: int, limits: Limits, path: str | os.PathLike[str]) -> None:
-    """The end record, before a library builds an object for each entry that the directory claims to have.
+def _check_directory(stream: BinaryIO, size: int, limits: Limits, path: str | os.PathLike[str]) -> int:
+    """How many entries the end record counts, before a library builds an object for each that the directory claims to have.
 
     The directory must lie right before the end record, so that no second archive and no other file hides round it.
     """
@@ -92,6 +91,7 @@ def _check_directory(stream: BinaryIO, size: int, limits: Limits, path: str | os
     if offset + length != end:
         raise DataError(f"{path}: damaged: its directory is not where its end record says; make the file anew")
     stream.seek(0)
+    return entries
 
 
 def _wide_directory(stream: BinaryIO, end: int) -> tuple[int, int, int, int] | None:
@@ -107,10 +107,12 @@ def _wide_directory(stream: BinaryIO, end: int) -> tuple[int, int, int, int] | N
     return (entries, length, offset, position) if signature == b"PK\x06\x06" else None
 
 
-def _check_members(members: list[zipfile.ZipInfo], limits: Limits, path: str | os.PathLike[str]) -> None:
+def _check_members(members: list[zipfile.ZipInfo], entries: int, limits: Limits, path: str | os.PathLike[str]) -> None:
     names, total = set[str](), 0
     if len(members) > limits.members:
         raise DataError(f"{path}: holds {len(members)} arrays, the limit is {limits.members}")
+    if len(members) != entries:
+        raise DataError(f"{path}: damaged: its end record counts {entries} arrays, its directory {len(members)}; make the file anew")
     for member in members:
         _check_member(member, limits, path)
         if member.filename in names:
@@ -150,6 +152,6 @@ def _check_overlap(stream: BinaryIO, members: list[zipfile.ZipInfo], directory: 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: str | os.PathLike[str]) -> Array:
     with archive.open(member) as stream:
-        array = read_array(stream, member.file_size, f"{path}: `{member.filename}`")  # type: ignore[arg-type]
+        array = read_array(stream, member.file_size, f"{path}: `{member.filename}`")
         stream.read(1)  # the checksum is compared when the end is met
         return array

@@ -145,6 +145,5 @@ def _require_numbers(table: Table, column: str) -> None:
         raise DataError(f"{table.origin.prefix}`{column}` has shape {list(values.shape)}; only plain columns can be joined")
     if values.dtype.kind == "U" and len(values):
         row = next((r for r, value in enumerate(values) if not is_number(str(value))), 0)
-        raise DataError(
-            f"{table.origin.place(column, row)} holds the text `{values[row]}`; columns that are joined must be numbers: mend or leave it out"
-        )
+        mend = "columns that are joined must be numbers: mend the value or leave the column out"
+        raise DataError(f"{table.origin.place(column, row)} holds the text {str(values[row])[:60]!r}; {mend}")

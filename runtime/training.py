@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,22 @@ Report = Callable[[Progress], None]
 
 
 @dataclass
+class Standing:
+    """How far a fit is: kept by the model, so that it can be saved with it and taken up again to the bit.
+
+    `epochs` are finished, `position` rows of the next one are done; `best` is the least watched figure, seen after `best_epoch`, when
+    the model held `best_values`; `stopped` when the criterion ended it.
+    """
+
+    epochs: int = 0
+    position: int = 0
+    best: float = float("inf")
+    best_epoch: int = 0
+    best_values: dict[str, Array] = field(default_factory=dict)
+    stopped: bool = False
+
+
+@dataclass
 class Run:
     """One call of `fit`: what it trains on, how far it is."""
 
@@ -50,11 +66,9 @@ class Run:
     epochs: int
     report: Report | None
     history: list[dict[str, float]] = field(default_factory=list)
-    best: float = float("inf")
-    best_epoch: int = 0
-    best_values: dict[str, Array] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
     rows_seen: int = 0
+    rows_before: int = 0
     turn: int = 1
 
     @property
@@ -62,9 +76,21 @@ class Run:
         """Training rows."""
         return len(next(iter(self.data.values())))
 
+    @property
+    def standing(self) -> Standing:
+        """How far it is."""
+        return self.model.standing
+
 
 def train(
-    model: Model, data: Any, y: Any, *, epochs: int | None, validation: float | Mapping[str, Any] | None, report: Report | None
+    model: Model,
+    data: Any,
+    y: Any,
+    *,
+    epochs: int | None,
+    validation: float | Mapping[str, Any] | None,
+    report: Report | None,
+    resume: bool = False,
 ) -> list[dict[str, float]]:
     """Train a model; see `Model.fit`."""
     settings = model.blueprint.train_settings
@@ -79,12 +105,15 @@ def train(
         model.fit_statistics(arrays)
     run = Run(model, arrays, held_out, settings.epochs if epochs is None else epochs, report)
     model.entry("train")
-    batches = -(-run.rows // model.capacity)
-    model.set_runtime(steps=model.runtime("step") - 1 + batches * run.epochs)
-    for _ in range(run.epochs):
+    if not resume or model.standing.position >= run.rows:
+        model.standing = Standing() if not resume else replace(model.standing, position=0)
+    standing, batches = model.standing, -(-run.rows // model.capacity)
+    done = standing.epochs * batches + -(-standing.position // model.capacity)
+    model.set_runtime(steps=model.runtime("step") - 1 - done + batches * run.epochs)
+    run.rows_seen = run.rows_before = standing.epochs * run.rows + standing.position
+    while standing.epochs < run.epochs and not standing.stopped:
         one_epoch(run)
-        if settings.stop is not None and should_stop(run):
-            break
+        standing.stopped = settings.stop is not None and should_stop(run)
     restore_best(run)
     return run.history
 
@@ -103,20 +132,22 @@ def one_epoch(run: Run) -> None:
     order = np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(run.rows).astype(np.int64)
     model.set_runtime(epoch=model.epoch)
     stage = model.blueprint.objective.progress
-    if stage is not None:
+    position, batch = run.standing.position, model.capacity
+    if stage is not None and position == 0:
         model.reset(stage)
-    position, batch = 0, model.capacity
     while position < run.rows:
         end = min(position + run.turn * batch, run.rows)
         before = time.perf_counter()
         model.run_epoch("train", run.data, order, position, end, batch)
         spent = time.perf_counter() - before
         run.rows_seen += end - position
-        position = end
+        run.standing.position = position = end
         run.turn = max(1, min(4 * run.turn, int(run.turn * TURN_SECONDS / max(spent, 1e-6))))
         if run.report and position < run.rows and spent > TURN_SECONDS / 4:
             run.report(progress(run, position, running(run, position), {}, finished=False))
     model.epoch += 1
+    run.standing.epochs += 1
+    run.standing.position = 0
     finish_epoch(run)
 
 
@@ -138,10 +169,11 @@ def finish_epoch(run: Run) -> None:
     single = {name: value for name, value in checked.items() if isinstance(value, float)}
     run.history.append({**figures, **{f"validation_{name}": value for name, value in single.items()}})
     value = single.get("loss", figures.get("loss", 0.0))
-    if value < run.best:
-        run.best, run.best_epoch = value, len(run.history)
+    standing = run.standing
+    if value < standing.best:
+        standing.best, standing.best_epoch = value, standing.epochs
         if run.model.blueprint.train_settings.stop is not None:
-            run.best_values = {k: run.model.memory.flat(k).copy() for k in learned(run.model)}
+            standing.best_values = {k: run.model.memory.flat(k).copy() for k in learned(run.model)}
     if run.report:
         run.report(progress(run, run.rows, figures, single, finished=True))
 
@@ -158,23 +190,25 @@ def should_stop(run: Run) -> bool:
     last = run.history[-1]
     value = last.get("validation_loss", last.get("loss", 0.0))
     build = Build(Graph("criterion"), run.model.blueprint.real)
-    values = [len(run.history), value, run.best, run.best_epoch]
+    values = [run.standing.epochs, value, run.standing.best, run.standing.best_epoch]
     done = apply_function(run.model.blueprint.unit.library, build, settings.stop, values, {}, settings.place)
     return done.value is True
 
 
 def restore_best(run: Run) -> None:
     """After a stop by a criterion the model is the best one seen, not the last."""
-    if run.best_values and run.best_epoch < len(run.history):
-        for key, value in run.best_values.items():
-            run.model.memory.flat(key)[:] = value
+    standing = run.standing
+    if standing.best_values and standing.best_epoch < standing.epochs:
+        for key, value in standing.best_values.items():
+            run.model.memory.flat(key)[: value.size] = value
+    standing.best_values = {}
 
 
 def progress(run: Run, position: int, train_figures: Mapping[str, float], validation: Mapping[str, float], *, finished: bool) -> Progress:
     """What the display shows."""
     spent = max(time.perf_counter() - run.started, 1e-9)
-    epoch = len(run.history) if finished else len(run.history) + 1
+    epoch = run.standing.epochs if finished else run.standing.epochs + 1
     total = run.epochs * run.rows
-    speed = run.rows_seen / spent
+    speed = (run.rows_seen - run.rows_before) / spent
     left = (total - run.rows_seen) / max(speed, 1e-9)
     return Progress(epoch, run.epochs, position, run.rows, train_figures, validation, speed, left, finished)

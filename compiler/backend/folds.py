@@ -51,7 +51,7 @@ class Folding:
     def tree(self, partials: Sequence[Partial], lanes: int) -> Partial:
         """Many partial results as one, neighbours first."""
         while len(partials) > 1:
-            pairs = [self.combine(*partials[n : n + 2], lanes) for n in range(0, len(partials) - 1, 2)]
+            pairs = [self.combine(partials[n], partials[n + 1], lanes) for n in range(0, len(partials) - 1, 2)]
             partials = [*pairs, *partials[len(pairs) * 2 :]]
         return partials[0]
 

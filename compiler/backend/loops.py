@@ -166,10 +166,9 @@ class Loops:
         assert isinstance(hi, Value)
         stop = self.text.call("i64", "llvm.smin.i64", hi, i64(ragged.full))
         self.count(name, lo, stop, 1, [], panel(ragged.panel))
-        reaches_last = self.text.op("i1", f"icmp sgt {hi}, {ragged.full}")
-        with self.text.when(self.text.op("i1", f"and i1 {reaches_last.name}, {self.text.op('i1', f'icmp slt {lo}, {hi.name}').name}")):
-            with self.at(name, i64(ragged.full)):
-                panel(ragged.last)([])
+        some, to_last = self.text.op("i1", f"icmp slt {lo}, {hi.name}"), self.text.op("i1", f"icmp sgt {hi}, {ragged.full}")
+        with self.text.when(self.text.op("i1", f"and {some}, {to_last.name}")), self.at(name, i64(ragged.full)):
+            panel(ragged.last)([])
         return []
 
     def _in_block(self, slots: tuple[Slot, ...], lanes: int, body: Body) -> Body:

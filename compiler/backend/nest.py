@@ -1,6 +1,6 @@
 """The map/reduce generator: one LLVM function for one nest.
 
-    emit_nest   plans the loops (loop_plan.py), writes them (loops.py), evaluates the body inside them (points.py), folds (reduction.py)
+    emit_nest   plans the loops (planning.py), writes them (loops.py), evaluates the body inside them (points.py), folds (reduction.py)
 
 The function is `void @KERNEL(ptr %b0, ..., i64 %rows, i64 %lo, i64 %hi, ptr %scratch)`; `lo` and `hi` are units of `Emitted.grid`, ranges
 may be empty. What is stored does not depend on how the grid is cut.
@@ -12,8 +12,9 @@ from collections import ChainMap
 
 from ..kernels.model import Access, Axis, Load, Nest, buffers, loads, stores
 from . import vectors
-from .loop_plan import Plan, make_plan, strided_loads
+from .loop_plan import Plan
 from .loops import HI, LO, Carried, Loops
+from .planning import make_plan
 from .points import Place, Slot
 from .reduction import Reduction
 from .target import Target
@@ -49,7 +50,7 @@ def _pointers(plan: Plan, names: tuple[str, ...]) -> dict[Access, Value]:
     """The base pointer of every access of the normal form, and of the scratch rows."""
     arguments = {name: Value("ptr", f"%b{n}") for n, name in enumerate(names)}
     found = {access: arguments[access.buffer] for access in (*loads(plan.nest), *stores(plan.nest))}
-    rows = [access for walk in plan.passes for access in walk.saves.values()]
+    rows = [access for walk in plan.walks for access in walk.saves.values()]
     return {**found, **{access: Value("ptr", "%scratch") for access in rows}}
 
 
@@ -89,7 +90,7 @@ def _block(loops: Loops, across: Axis, rows: int, active: int) -> None:
     vector, lanes = plan.vector or "", plan.lanes
     slots = tuple(Slot(((across.name, t), (vector, 0)), None if active == lanes else active) for t in range(rows))
     with place.block(slots, lanes):
-        for number in strided_loads(plan):
+        for number in plan.strided_loads:
             load = plan.nest.body[number]
             assert isinstance(load, Load)
             dtype, stride = load.access.dtype, load.access.stride(vector)

@@ -1,7 +1,9 @@
 """The normal form of a map/reduce nest: few long axes instead of many short ones, the contiguous one innermost.
 
-    axes of extent 1 vanish, and folds over nothing else with them; a split axis becomes a panel axis and an axis inside the panel, unless its panels lie one after the other;
-    neighbours merge where stride(outer) = extent(inner) * stride(inner) in every access and index; the unit-stride axis comes last.
+    axes of extent 1 vanish, and folds over nothing else with them;
+    a split axis becomes a panel axis and an axis inside the panel, unless its panels lie one after the other;
+    neighbours merge where stride(outer) = extent(inner) * stride(inner) in every access and index;
+    the unit-stride axis comes last.
 
 Two kinds of extent appear that kernels themselves do not have: `Multiple` (rows times a number, from merging) and `Ragged` (inside a
 panel, of which the last is shorter).
@@ -9,7 +11,7 @@ panel, of which the last is shorter).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, permutations
 
@@ -59,20 +61,19 @@ def normalise(kernel: Nest) -> Nest:
     return replace(nest, axes=_contiguous_last(nest))
 
 
-def divide(nest: Nest, axis: Axis, panel: int) -> Nest:
-    """Cut an axis of fixed extent into panels: `name/` counts them, `name` runs inside."""
+def divide(nest: Nest, axis: Axis, panel: int, counter: str) -> Nest:
+    """Cut an axis of fixed extent into panels: the axis `counter` counts them, the axis itself runs inside."""
     assert isinstance(axis.extent, int)
     whole, rest = divmod(axis.extent, panel)
-    inside = Axis(axis.name, Ragged(f"{axis.name}/", axis.extent, panel) if rest else panel)
-    outside = Axis(f"{axis.name}/", whole + (rest > 0))
+    inside = Axis(axis.name, Ragged(counter, axis.extent, panel) if rest else panel)
+    outside = Axis(counter, whole + (rest > 0))
 
     def both(strides: Strides) -> Strides:
         found = dict(strides)
         found.setdefault(outside.name, panel * found.get(axis.name, 0))
         return tuple(sorted((name, stride) for name, stride in found.items() if stride))
 
-    parts = {axis.name: (outside, inside)}
-    return _rewrite(nest, parts, both)
+    return _rewrite(nest, {axis.name: (outside, inside)}, both)
 
 
 def panel_axes(nest: Nest) -> frozenset[str]:
@@ -116,10 +117,10 @@ def _without_split(nest: Nest, axis: Axis) -> Nest:
         return _rewrite(nest, {axis.name: (plain,)}, lambda strides: tuple(s for s in strides if s[0] != panel_axis))
     if not isinstance(axis.extent, int):
         raise ValueError(f"axis {axis.name} has a symbolic extent and cannot lie in panels")
-    return divide(nest, plain, axis.split)
+    return divide(nest, plain, axis.split, panel_axis)
 
 
-def _rewrite(nest: Nest, parts: dict[str, tuple[Axis, ...]], change: Callable[[Strides], Strides]) -> Nest:
+def _rewrite(nest: Nest, parts: Mapping[str, tuple[Axis, ...]], change: Callable[[Strides], Strides]) -> Nest:
     """Replace axes by others (none, one or two) and change the strides of everything."""
 
     def axes(old: Iterable[Axis]) -> tuple[Axis, ...]:

@@ -16,7 +16,7 @@ from ..ir.types import I64
 from ..kernels.model import Access, Apply, Constant, Extents, Fold, Index, Instruction, Load, Store
 from . import elementwise, vectors
 from .lanes import Lanes
-from .loop_plan import Pass, Plan, dtype_of
+from .loop_plan import Plan, Walk, dtype_of
 from .text import Text, Value, i64
 
 Key = tuple[int, tuple[tuple[str, int], ...], bool]
@@ -52,7 +52,7 @@ class Place:
     values: ChainMap[Key, Value]
     slots: tuple[Slot, ...] = HERE
     lanes: int = 1
-    walk: Pass | None = None
+    walk: Walk | None = None
 
     @contextmanager
     def inside(self, axis: str, index: Value, offsets: dict[int, Value]) -> Iterator[None]:
@@ -79,8 +79,8 @@ class Place:
         self.slots, self.lanes, self.values, self.indices = before
 
     @contextmanager
-    def walking(self, walk: Pass) -> Iterator[None]:
-        """The instructions of one pass over the folded axes are wanted."""
+    def walking(self, walk: Walk) -> Iterator[None]:
+        """The instructions of one walk over the folded axes are wanted."""
         before, self.walk = self.walk, walk
         yield
         self.walk = before
@@ -91,7 +91,7 @@ class Place:
         wanted = self.walk.wanted if self.walk else plan.needed
         found = [i.access for n in sorted(wanted) if isinstance(i := body[n], Load)]
         if self.walk is None:
-            found += [a for w in plan.passes for a in w.saves.values()] + [s.access for s in plan.nest.stores]
+            found += [a for w in plan.walks for a in w.saves.values()] + [s.access for s in plan.nest.stores]
         else:
             found += [*self.walk.saves.values(), *self.walk.saved.values(), *(plan.nest.stores[s].access for s in self.walk.stores)]
         return list(dict.fromkeys(found))
@@ -146,7 +146,7 @@ class Place:
         elif slot.mask is not None:
             elementwise.store(self.text, dtype, value, pointer, self.lanes, slot.mask)
         else:
-            vectors.store(self.text, value, pointer, dtype, self.lanes, slot.active, self._lane_stride(access))
+            vectors.store(self.text, value, pointer, dtype, self.lanes, slot.active, self.plan.lane_stride(access))
 
     def read(self, access: Access, slot: Slot, varies: bool) -> Value:
         """Load a slot's value: a vector along the vector axis, or a scalar."""
@@ -155,7 +155,7 @@ class Place:
             return vectors.load(self.text, pointer, dtype)
         if slot.mask is not None:
             return elementwise.load(self.text, dtype, pointer, self.lanes, slot.mask)
-        return vectors.load(self.text, pointer, dtype, self.lanes, slot.active, self._lane_stride(access))
+        return vectors.load(self.text, pointer, dtype, self.lanes, slot.active, self.plan.lane_stride(access))
 
     def index(self, instruction: Index, slot: Slot, varies: bool) -> Value:
         """`offset + sum(stride * index)` at a slot, lane by lane where it varies."""
@@ -195,9 +195,6 @@ class Place:
         if self.walk and number in self.walk.saves:
             self.write(self.walk.saves[number], slot, value, True)
         return value
-
-    def _lane_stride(self, access: Access) -> int:
-        return access.stride(self.plan.vector) if self.plan.vector else 0
 
     def _address(self, access: Access, slot: Slot) -> Value:
         shift = sum(access.stride(axis) * distance for axis, distance in slot.shift)

@@ -1,4 +1,4 @@
-"""Writes the passes of a reduction at a point: folds along rows, down columns, or over points that are all written out.
+"""Writes the walks of a reduction at a point: folds along rows, down columns, or over points that are all written out.
 
 Sums are made in a fixed order: several chains side by side, chains and then lanes as a tree; down long columns chunk by chunk, so that
 the rounding error grows with the length of a chunk and the number of chunks, not with their product.
@@ -14,10 +14,11 @@ from ..ir.types import I32
 from ..kernels.model import Fold, Index
 from . import elementwise, vectors
 from .folds import Folding, Partial, lane_mask
-from .loop_plan import Pass, counting_strides, dtype_of
+from .loop_plan import Walk, dtype_of
 from .loops import Body, Carried, Loops
 from .points import Place, Slot
 from .text import Value, i64
+from .walks import counting_strides
 
 CHUNK = 256
 
@@ -59,26 +60,26 @@ class Reduction:
         return self.loops.place
 
     def point(self) -> None:
-        """Make all folds, pass by pass, and all stores."""
+        """Make all folds, walk by walk, and all stores."""
         plan = self.loops.plan
         if plan.resident:
             with self.place.block(self._all_slots(), plan.lanes if plan.by_rows else self.place.lanes):
-                self._passes()
+                self._walks()
         else:
-            self._passes()
+            self._walks()
 
-    def _passes(self) -> None:
+    def _walks(self) -> None:
         plan, place = self.loops.plan, self.place
         place.define_known()
-        for walk in plan.passes:
+        for walk in plan.walks:
             with place.walking(walk):
-                self._pass(walk)
+                self._one_walk(walk)
             place.define_known()
         for store in plan.nest.stores:
-            if not (plan.nest.over and plan.repeated(store)):
+            if not plan.repeated(store):
                 place.store(store)
 
-    def _pass(self, walk: Pass) -> None:
+    def _one_walk(self, walk: Walk) -> None:
         plan = self.loops.plan
         if plan.resident:
             self.place.define_known()
@@ -121,16 +122,15 @@ class Reduction:
     def _assign(self, number: int, slot: Slot, partial: Partial, lanes: int) -> None:
         fold = self.loops.plan.nest.body[number]
         assert isinstance(fold, Fold)
-        value = partial[-1]
-        if len(partial) > 1:
-            value = elementwise.cast(self.place.text, value, I32, fold.dtype, lanes)
+        source = I32 if len(partial) > 1 else self._folding(number).dtype
+        value = elementwise.cast(self.place.text, partial[-1], source, fold.dtype, lanes)
         self.place.assign(number, slot, value)
 
-    def _store_all(self, walk: Pass) -> None:
+    def _store_all(self, walk: Walk) -> None:
         for number in walk.stores:
             self.place.store(self.loops.plan.nest.stores[number])
 
-    def _fold_written_out(self, walk: Pass) -> None:
+    def _fold_written_out(self, walk: Walk) -> None:
         """All folded points are slots: each point's own slots as a tree, and lanes where a row is folded."""
         point = frozenset(a.name for a in self.loops.plan.nest.axes)
         for number in walk.folds:
@@ -144,7 +144,7 @@ class Reduction:
                     partial, lanes = folding.across_lanes(partial, lanes), 1
                 self._assign(number, slots[0], partial, lanes)
 
-    def _accumulate(self, walk: Pass, chains: Sequence[Chain], values: Carried) -> Carried:
+    def _accumulate(self, walk: Walk, chains: Sequence[Chain], values: Carried) -> Carried:
         """One turn: evaluate, store, and add every slot to its chain."""
         self.place.define_known()
         self._store_all(walk)
@@ -156,7 +156,7 @@ class Reduction:
                 partials[n] = chains[n].folding.combine(partials[n], self._contribution(fold, slot), chains[n].lanes)
         return flatten(partials)
 
-    def _fold_rows(self, walk: Pass) -> None:
+    def _fold_rows(self, walk: Walk) -> None:
         """Chains of vectors side by side, one more of scalars for a remainder that is not masked."""
         loops, plan = self.loops, self.loops.plan
         chains = [Chain(f, self._folding(f), u, plan.lanes) for f in walk.folds for u in range(plan.unroll)]
@@ -175,7 +175,7 @@ class Reduction:
             whole = [folding.across_lanes(folding.tree(wide, plan.lanes), plan.lanes)] if wide else []
             self._assign(fold, Slot(), folding.tree([*whole, *narrow], 1), 1)
 
-    def _fold_columns(self, walk: Pass) -> None:
+    def _fold_columns(self, walk: Walk) -> None:
         """A chain for every slot of the block."""
         loops, slots = self.loops, self.place.slots
         chains = [Chain(f, self._folding(f), n, self.place.lanes) for f in walk.folds for n in range(len(slots))]

@@ -144,7 +144,7 @@ class Elaborator(Expressions):
             if name in given:
                 value, where = given[name]
             elif parameter.default is not None:
-                value, where = self.evaluate(parameter.default, scope), parameter.span
+                value, where = self.argument(name, parameter.default, scope), parameter.span
             else:
                 self.context.refuse("missing-argument", f"{what} needs `{name}`", place)
             scope.values[name] = self.fitted(parameter.type, value, scope, where)

@@ -227,7 +227,7 @@ class Expressions:
 
     def aligned(self, operands: Sequence[Tensor]) -> tuple[list[int], tuple[Label, ...]]:
         """Operands with fewer axes spread by label where their labels are among the widest's, else by NumPy's trailing rule."""
-        widest = max(operands, key=lambda t: len(t.axes))
+        widest = max(operands, key=lambda t: (len(t.axes), sum(a.text != "..." for a in t.axes)))
         body, build = self.context.body(widest), self.context.build
         nodes = []
         for operand in operands:
@@ -342,7 +342,7 @@ class Expressions:
         positional: list[tuple[Value, Span]] = []
         named: dict[str, tuple[Value, Span]] = {}
         for argument in given:
-            value = self.argument(argument, scope)
+            value = self.argument(argument.name, argument.value, scope)
             if argument.name is None:
                 if named:
                     self.context.refuse("bad-argument", "an argument without a name stands after named ones", argument.span)
@@ -353,12 +353,12 @@ class Expressions:
                 named[argument.name] = (value, argument.value.span)
         return positional, named
 
-    def argument(self, argument: Argument, scope: Scope) -> Value:
+    def argument(self, name: str | None, expression: Expression, scope: Scope) -> Value:
         """One argument; a list given for `over` names axes and is not evaluated."""
-        if argument.name != "over" or not isinstance(argument.value, Listing):
-            return self.evaluate(argument.value, scope)
+        if name != "over" or not isinstance(expression, Listing):
+            return self.evaluate(expression, scope)
         items: list[str | int] = []
-        for item in argument.value.items:
+        for item in expression.items:
             if isinstance(item, Name):
                 items.append(item.id)
             elif isinstance(item, Ellipsis):
@@ -469,7 +469,7 @@ class Expressions:
         """Positions in the graph of the axes that `over` names; the batch is axis 0 where there is one."""
         lead = int(self.context.batched(tensor))
         items = value.items if isinstance(value, Axes) else tuple(v for v in value if isinstance(v, int | str))
-        named = {str(label): n for n, label in enumerate(tensor.axes)}
+        named = {label.text: n for n, label in enumerate(tensor.axes) if label.text != "..."}
         found: list[int] = []
         for item in items:
             if item == "batch":

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from ..source import Source
 from .arrange import OPERATORS
+from .limits import check_text
 from .parser import parse, tokenize
 from .trivia import Item, items
 
@@ -29,13 +30,17 @@ Items = Sequence[Item]
 
 
 def format_source(source: Source) -> str:
-    """The canonical text of a `.nn` text: the same tree and the same comments; raises SourceError when it does not parse."""
+    """The canonical text of a `.nn` text: the same tree and the same comments; raises SourceError when it does not parse
+    or when the result would be too long to.
+    """
     parse(source)
     tokens, _ = tokenize(source)
     found = items(tokens)
     lines: list[str] = []
     _write_body(found[:-1], found[-1], lines, 0)
-    return "".join(line + "\n" for line in lines)
+    text = "".join(line + "\n" for line in lines)
+    check_text(Source(source.name, text))
+    return text
 
 
 # --- statements ------------------------------------------------------------------------------------------------------------------------
@@ -82,7 +87,7 @@ def _joined(statements: list[Items]) -> list[list[Items]]:
 
 def _on_one_line(statement: Items) -> str | None:
     """The statement as one line, or None where its comments, or line breaks that its author wants, forbid it."""
-    if any(item.comments for item in statement[1:]) or _has_broken_arrow(statement):
+    if _has_comments(statement[1:]) or _has_broken_arrow(statement):
         return None
     brace = next((position for position, item in enumerate(statement) if item.type == "LBRACE"), len(statement))
     if any(item.broken for item in statement[brace:]):
@@ -184,7 +189,7 @@ def _without_homeless_comments(run: list[Item]) -> tuple[list[Item], list[str]]:
 def _layout(run: Items, indent: int, reserve: int = 0) -> list[str]:
     """The lines of an expression or header that starts at `indent` and leaves `reserve` columns free at its end."""
     line = " " * indent + _flat(run)
-    has_comments = any(item.comments for item in run[1:])
+    has_comments = _has_comments(run[1:])
     if len(line) + reserve <= WIDTH and not has_comments and not _has_broken_arrow(run):
         return [line]
     segments = list(_split(run, before=frozenset({"ARROW"})))
@@ -193,6 +198,10 @@ def _layout(run: Items, indent: int, reserve: int = 0) -> list[str]:
     if indent > _DEEPEST_INDENT and not has_comments:
         return [line]
     return _fill(list(_split(run, after=_BREAK_AFTER)), indent, reserve)
+
+
+def _has_comments(run: Items) -> bool:
+    return any(item.comments for item in run)
 
 
 def _has_broken_arrow(run: Items) -> bool:
@@ -222,15 +231,14 @@ def _split(run: Items, before: frozenset[str] = frozenset(), after: frozenset[st
 
 def _layout_pipeline(segments: list[Items], indent: int, reserve: int) -> list[str]:
     lines = _layout(segments[0], indent)
-    first_width = len(lines[-1]) + 1 + len(_flat(segments[1]))
     column = len(lines[-1]) + 1
-    if column > _RIGHTMOST_ARROW or _is_broken(segments[1]) or segments[1][0].comments or first_width > WIDTH:
+    first_stays = column + len(_flat(segments[1])) <= WIDTH and not _is_broken(segments[1]) and not _has_comments(segments[1])
+    if column > _RIGHTMOST_ARROW or not first_stays:
         column = indent + _INDENT
     for position, segment in enumerate(segments[1:], start=2):
         free = reserve if position == len(segments) else 0
         text = _flat(segment)
-        has_comments = any(item.comments for item in segment)
-        if not has_comments and not _is_broken(segment) and len(lines[-1]) + 1 + len(text) + free <= WIDTH:
+        if not _has_comments(segment) and not _is_broken(segment) and len(lines[-1]) + 1 + len(text) + free <= WIDTH:
             lines[-1] += " " + text
             continue
         _write_comments(segment[0], lines, column, 0)
@@ -244,7 +252,7 @@ def _fill(chunks: list[Items], indent: int, reserve: int) -> list[str]:
     for position, chunk in enumerate(chunks):
         free = reserve if position == len(chunks) - 1 else 0
         text = _flat(chunk)
-        has_comments = any(item.comments for item in chunk[1:])
+        has_comments = _has_comments(chunk[1:])
         if lines and not has_comments and len(lines[-1]) + 1 + len(text) + free <= WIDTH:
             lines[-1] += " " + text
             continue
@@ -270,7 +278,7 @@ def _open_bracket(run: Items, indent: int) -> list[str]:
     _write_comments(run[close], lines, indent + _INDENT, 0)
     rest = [run[close]._replace(comments=()), *run[close + 1 :]]
     line = " " * indent + _flat(rest)
-    fits = len(line) <= WIDTH and not any(item.comments for item in rest)
+    fits = len(line) <= WIDTH and not _has_comments(rest)
     return lines + ([line] if fits else _open_bracket(rest, indent))
 
 
@@ -280,7 +288,7 @@ def _bracket_to_open(run: Items) -> int | None:
     while position < len(run):
         if run[position].type in ("LPAR", "LSQB"):
             close = _partner(run, position)
-            if any(item.comments for item in run[position + 1 : close + 1]):
+            if _has_comments(run[position + 1 : close + 1]):
                 return position
             width = len(_flat(run[position + 1 : close]))
             if width > widest:

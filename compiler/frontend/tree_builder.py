@@ -38,16 +38,23 @@ def _builder(name: str | None, keep: list[tuple[int, bool]], size: int) -> Build
     if name is None:
         only = keep[0][0]
         return lambda values: values[only]
-    build: Build = getattr(_Builder, name) if name else list
+    build: Build = getattr(_Builder, name) if name else _as_it_is
     if [position for position, spliced in keep if not spliced] == list(range(size)):
         return build
     return lambda values: build(_kept(values, keep))
 
 
+def _as_it_is(values: list[Any]) -> list[Any]:
+    return values
+
+
 def _kept(values: list[Any], keep: list[tuple[int, bool]]) -> list[Any]:
+    """The children that reach the tree. A list that comes first grows in place: copying it for each element would cost its square."""
     kept: list[Any] = []
     for position, spliced in keep:
-        if spliced:
+        if spliced and not kept:
+            kept = values[position]
+        elif spliced:
             kept += values[position]
         else:
             kept.append(values[position])

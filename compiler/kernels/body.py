@@ -10,6 +10,7 @@ from ..ir.graph import Graph, Node
 from ..ir.op import Trait
 from ..ir.ops import Broadcast, Constant, Extent, Position, Reduce, Reshape, Slice, Transpose
 from ..ir.types import Shape, Symbol
+from ..passes.fusion import base
 from .model import Access, Accumulator, Apply, Axis, Extents, Fold, Index, Instruction, Load
 from .model import Constant as Number
 from .placement import Placement, view
@@ -103,7 +104,7 @@ class Body:
     def _make(self, node: Node, point: Point) -> int:
         if node.id == self.anchor:
             return self.emit(Accumulator(node.type.dtype))
-        if node.id not in self.members:
+        if base(self.graph, node.id) not in self.members:
             placement = place_of(self.graph, self.places, node.id)
             if placement is not None:
                 address, split = access(placement, point)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import native
 import numpy as np
 import pytest
-from ranvier.compiler.backend import vector_math
 from ranvier.compiler.ir.types import F32, F64, DType
-from test_elementwise import run
+from rowwise import emit_rowwise, run
 
 TARGETS = native.runnable()
 COUNT = {F32: 1 << 20, F64: 1 << 17}
@@ -47,6 +47,13 @@ def ulps(got: np.ndarray, wanted: np.ndarray, dtype: DType) -> np.ndarray:
     return np.where(np.abs(wanted) < np.finfo(dtype.numpy).tiny, 0, np.abs(got.astype(WIDE) - wanted) / unit)
 
 
+@functools.cache
+def exact(op: str, dtype: DType) -> np.ndarray:
+    """The reference at all points."""
+    return REFERENCE[op](points(op, dtype).astype(WIDE))
+
+
+@functools.cache
 def points(op: str, dtype: DType) -> np.ndarray:
     """Half spread evenly over the range, half over the exponents; for the logarithms over all positive numbers, dense round 1."""
     rng = np.random.default_rng(7)
@@ -67,7 +74,7 @@ def points(op: str, dtype: DType) -> np.ndarray:
 @pytest.mark.parametrize("op", BOUNDS)
 def test_error_bounds(op, dtype, name):
     x = points(op, dtype)
-    error = ulps(run(op, [x], [dtype], dtype, LANES[name], name), REFERENCE[op](x.astype(WIDE)), dtype)
+    error = ulps(run(op, [x], [dtype], dtype, LANES[name], name), exact(op, dtype), dtype)
     bound = BOUNDS[op][0 if dtype == F32 else 1] + (WITHOUT_FMA if name == "x86-64" else 0)
     assert error.max() <= bound, f"{op}({x[error.argmax()]!r}) is {error.max():.2f} units off"
 
@@ -81,22 +88,22 @@ def test_error_of_erf(name):
     mpmath = pytest.importorskip("mpmath")
     y = np.concatenate([rng.uniform(-6.5, 6.5, 4000), 10 ** rng.uniform(-8, 0, 1000)])
     with mpmath.workdps(30):
-        exact = np.array([WIDE(mpmath.nstr(mpmath.erf(mpmath.mpf(float(v))), 25)) for v in y])
-    assert ulps(run("erf", [y], [F64], F64, LANES[name], name), exact, F64).max() <= 2
+        wanted = np.array([WIDE(mpmath.nstr(mpmath.erf(mpmath.mpf(float(v))), 25)) for v in y])
+    assert ulps(run("erf", [y], [F64], F64, LANES[name], name), wanted, F64).max() <= 2
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_error_of_power(name):
     rng = np.random.default_rng(7)
-    x = np.exp(rng.normal(size=COUNT[F32]) * rng.choice([0.01, 1, 20], COUNT[F32])).astype(np.float32)
+    x = np.exp(np.clip(rng.normal(size=COUNT[F32]) * rng.choice([0.01, 1, 20], COUNT[F32]), -80, 80)).astype(np.float32)
     y = (rng.uniform(-80, 80, COUNT[F32]) / np.maximum(np.abs(np.log(x.astype(np.float64))), 1e-3)).astype(np.float32)
     got = run("pow", [x, y], [F32, F32], F32, LANES[name], name)
     assert ulps(got, np.power(x.astype(WIDE), y.astype(WIDE)), F32).max() <= 1
     mpmath = pytest.importorskip("mpmath")
     x, y = x[:6000].astype(np.float64), y[:6000].astype(np.float64) * 8
     with mpmath.workdps(40):
-        exact = np.array([WIDE(mpmath.nstr(mpmath.mpf(float(a)) ** float(b), 25)) for a, b in zip(x, y, strict=True)])
-    assert ulps(run("pow", [x, y], [F64, F64], F64, LANES[name], name), exact, F64).max() <= 1 + (WITHOUT_FMA if name == "x86-64" else 0)
+        wanted = np.array([WIDE(mpmath.nstr(mpmath.mpf(float(a)) ** float(b), 25)) for a, b in zip(x, y, strict=True)])
+    assert ulps(run("pow", [x, y], [F64, F64], F64, LANES[name], name), wanted, F64).max() <= 1 + (WITHOUT_FMA if name == "x86-64" else 0)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -160,14 +167,11 @@ def test_every_width_gives_the_same_bits(dtype, name):
 
 
 def test_no_call_leaves_the_code():
-    assert not set(dir(vector_math)) & {"llvm", "ctypes"}
-    from test_elementwise import emit_rowwise
-
     for op in [*BOUNDS, "erf", "pow", "floor", "round"]:
         for dtype in (F32, F64):
             for name in (*TARGETS, "aarch64"):
                 operands = [dtype] * (2 if op == "pow" else 1)
-                code = native.compiles(emit_rowwise(op, operands, dtype, 4, name if name != "aarch64" else "aarch64"), name)
+                code = native.compiles(emit_rowwise(op, operands, dtype, 4, name), name)
                 words = code.replace("@PLT", "").split()
                 calls = {
                     words[n + 1] for n, word in enumerate(words[:-1]) if word in ("call", "callq", "bl", "jmp") and words[n + 1][0] != "."

@@ -92,7 +92,7 @@ CASES = [pytest.param(row, dtype, id=f"{row}-{dtype}") for row in ROWS for dtype
 
 
 @pytest.mark.parametrize(("row", "dtype"), CASES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_meaning_and_type(row: str, dtype: DType, data: st.DataObject) -> None:
     shape = data.draw(SHAPES)
@@ -114,7 +114,7 @@ def test_meaning_and_type(row: str, dtype: DType, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("row", [name for name, row in ROWS.items() if "f" in row.domain and not row.boolean])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_derivative(row: str, data: st.DataObject) -> None:
     shape = data.draw(arrays.array_shapes(min_dims=0, max_dims=2, max_side=3))
@@ -131,7 +131,7 @@ def test_derivative_for_equal_operands_and_broadcast_ones(row: str) -> None:
 
 
 @pytest.mark.parametrize("row", [name for name, row in ROWS.items() if row.commutative])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_commutative_rows_commute(row: str, data: st.DataObject) -> None:
     dtype = dtypes(row)[0]

@@ -15,8 +15,20 @@ from ranvier.compiler.ir.evaluate import evaluate
 from ranvier.compiler.ir.graph import Graph
 from ranvier.compiler.ir.op import Array, Op
 from ranvier.compiler.ir.ops import (
-    ARGUMENTS, REDUCTIONS, Broadcast, Concat, Constant, Contract, Extent, Position, Reduce, Reshape, Slice, Source, Transpose,
-)  # fmt: skip
+    ARGUMENTS,
+    REDUCTIONS,
+    Broadcast,
+    Concat,
+    Constant,
+    Contract,
+    Extent,
+    Position,
+    Reduce,
+    Reshape,
+    Slice,
+    Source,
+    Transpose,
+)
 from ranvier.compiler.ir.types import BATCH, F32, F64, I32, U32, TensorType
 from ranvier.compiler.ir.verifier import verify
 
@@ -108,8 +120,9 @@ def reductions(draw: st.DrawFn) -> Case:
     if kind in ("any", "all"):
         x = x > 0
     kept = [a for a in range(x.ndim) if a not in axes]
-    expected = np.array([_reduce(kind, [x[p] for p in _points(x.shape, kept, index)]) for index in np.ndindex(*(x.shape[a] for a in kept))])
-    return Case(Reduce(kind, axes), (x,), expected.reshape([x.shape[a] for a in kept]), draw(st.booleans()), smooth=kind in ("sum", "max", "min"))
+    shape = tuple(x.shape[a] for a in kept)
+    expected = np.array([_reduce(kind, [x[p] for p in _points(x.shape, kept, index)]) for index in np.ndindex(*shape)]).reshape(shape)
+    return Case(Reduce(kind, axes), (x,), expected, draw(st.booleans()), smooth=kind in ("sum", "max", "min"))
 
 
 def _points(shape: tuple[int, ...], kept: list[int], index: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -124,7 +137,19 @@ def _reduce(kind: str, numbers: list[float]) -> float:
     return functions[kind](numbers)
 
 
-FORMS = ("ab,bc->ac", "ab,cb->ac", "ba,bc->ca", "ab,b->a", "a,b->ab", "a,a->", "abc,bcd->ad", "abc,acd->abd", "ab,ab->ab", "ab,ab->a", ",a->a")
+FORMS = (
+    "ab,bc->ac",
+    "ab,cb->ac",
+    "ba,bc->ca",
+    "ab,b->a",
+    "a,b->ab",
+    "a,a->",
+    "abc,bcd->ad",
+    "abc,acd->abd",
+    "ab,ab->ab",
+    "ab,ab->a",
+    ",a->a",
+)
 
 
 @st.composite
@@ -138,7 +163,7 @@ def contractions(draw: st.DrawFn) -> Case:
     for point in np.ndindex(*(size[c] for c in labels)):
         at = dict(zip(labels, point, strict=True))
         expected[tuple(at[c] for c in out)] += x[tuple(at[c] for c in left)] * y[tuple(at[c] for c in right)]
-    return Case(Contract(*(tuple(map(ord, part)) for part in (left, right, out))), (x, y), expected)
+    return Case(Contract(*(tuple(ord(c) - ord("a") for c in part) for part in (left, right, out))), (x, y), expected)
 
 
 @st.composite

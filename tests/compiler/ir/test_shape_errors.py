@@ -13,6 +13,9 @@ def f32(*shape: object) -> TensorType:
     return TensorType(F32, shape)  # type: ignore[arg-type]
 
 
+ONE_SIDED = "the result of `{}` needs each axis that one operand alone has, once"
+
+
 def of(dtype: DType, *shape: int) -> TensorType:
     return TensorType(dtype, shape)
 
@@ -62,9 +65,9 @@ TABLE: list[tuple[Op, tuple[TensorType, ...], str, tuple[int, ...]]] = [
     (Contract((0,), (0,), ()), (of(I32, 2), of(I32, 2)), "element types i32 and i32 cannot be multiplied", (0, 1)),
     (Contract((0, 1), (1, 2), (0, 2)), (f32(2), f32(2, 3)), "f32[2] does not fit `ab,bc->ac`, which names every axis once", (0,)),
     (Contract((0,), (1, 1), (0, 1)), (f32(2), f32(3, 3)), "f32[3, 3] does not fit `a,bb->ab`, which names every axis once", (1,)),
-    (Contract((0, 1), (1, 2), (2,)), (f32(2, 3), f32(3, 4)), "the result of `ab,bc->c` needs each axis that one operand alone has, once", (0, 1)),
-    (Contract((0,), (0,), (1,)), (f32(2), f32(2)), "the result of `a,a->b` needs each axis that one operand alone has, once", (0, 1)),
-    (Contract((0,), (0,), (0, 0)), (f32(2), f32(2)), "the result of `a,a->aa` needs each axis that one operand alone has, once", (0, 1)),
+    (Contract((0, 1), (1, 2), (2,)), (f32(2, 3), f32(3, 4)), ONE_SIDED.format("ab,bc->c"), (0, 1)),
+    (Contract((0,), (0,), (1,)), (f32(2), f32(2)), ONE_SIDED.format("a,a->b"), (0, 1)),
+    (Contract((0,), (0,), (0, 0)), (f32(2), f32(2)), ONE_SIDED.format("a,a->aa"), (0, 1)),
 ]  # fmt: skip
 
 

@@ -41,9 +41,13 @@ def test_zeros_of_different_sign_and_equal_numbers_of_different_types_are_differ
     graph = Graph()
     build = Build(graph, F32)
     graph.outputs = {
-        "plus": build.constant(0.0, F32), "minus": build.constant(-0.0, F32), "whole": build.constant(0, I32), "again": build.constant(0, F32),
-        "nan": build.constant(float("nan"), F32), "nan again": build.constant(float("nan"), F32),
-    }  # fmt: skip
+        "plus": build.constant(0.0, F32),
+        "minus": build.constant(-0.0, F32),
+        "whole": build.constant(0, I32),
+        "again": build.constant(0, F32),
+        "nan": build.constant(float("nan"), F32),
+        "nan again": build.constant(float("nan"), F32),
+    }
     out = cse(graph).outputs
     assert len({out["plus"], out["minus"], out["whole"]}) == 3
     assert out["again"] == out["plus"]

@@ -10,8 +10,8 @@ from ranvier.compiler.ir.printer import print_graph
 from ranvier.compiler.ir.types import F32, TensorType
 from ranvier.compiler.ir.verifier import verify
 from ranvier.compiler.passes.dce import dce
-from ranvier.compiler.source import Span
 from ranvier.compiler.source import Source as Text
+from ranvier.compiler.source import Span
 
 
 @settings(max_examples=100, deadline=None)

@@ -47,14 +47,17 @@ def test_same_numbers_and_no_arithmetic_on_constants_left(sample: Sample) -> Non
 
 
 @pytest.mark.parametrize("row", ROWS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_every_row_folds_to_what_numpy_gives(row: str, data: st.DataObject) -> None:
     kind = ROWS[row].domain[0]
     graph = Graph()
     build = Build(graph, F32)
     numbers = [build.constant(data.draw(NUMBERS[kind]), DTYPE_OF[kind]) for _ in range(ROWS[row].arity)]
-    graph.outputs = {"scalar": build.apply(row, *numbers), "spread": build.apply(row, *(build.broadcast(n, (BATCH, 2), ()) for n in numbers))}
+    graph.outputs = {
+        "scalar": build.apply(row, *numbers),
+        "spread": build.apply(row, *(build.broadcast(n, (BATCH, 2), ()) for n in numbers)),
+    }
     folded = dce(verify(fold(graph), "fold"))
     assert all(isinstance(n.op, Constant | Broadcast) for n in folded)
     expected, found = evaluate(graph, {}, rows=2)["scalar"], evaluate(folded, {}, rows=2)

@@ -34,7 +34,7 @@ def names(graph: Graph) -> list[str]:
     return [n.op.name for n in graph if n.op.name != "source"]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(samples(steps=25))
 def test_same_numbers_and_a_second_time_nothing_changes(sample: Sample) -> None:
     simple = verify(simplify(sample.graph), "simplify")
@@ -43,7 +43,7 @@ def test_same_numbers_and_a_second_time_nothing_changes(sample: Sample) -> None:
     assert len(simple) <= 2 * len(sample.graph)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(samples(steps=25))
 def test_all_clean_up_passes_together(sample: Sample) -> None:
     clean = verify(dce(cse(simplify(sample.graph))), "the clean-up passes")
@@ -112,7 +112,9 @@ BECOMES: dict[str, tuple[Make, list[str]]] = {
     "max of the repeated": (lambda b, x: b.reduce("max", b.broadcast(x, (4, 2, 3), (1, 2)), [0]), ["broadcast", "max"]),
     "lifted": (lambda b, x: b.exp(b.broadcast(x, (4, 2, 3), (1, 2))), ["exp", "broadcast"]),
     "lifted cast": (lambda b, x: b.cast(b.broadcast(x, (4, 2, 3), (1, 2)), F64), ["cast", "broadcast"]),
-    "spread in two ways": (lambda b, x: b.add(b.broadcast(x, (2, 3, 2, 3), (0, 1)), b.broadcast(x, (2, 3, 2, 3), (2, 3))), ["broadcast"] * 2 + ["add"]),
+    "spread in two ways": (
+        lambda b, x: b.add(b.broadcast(x, (2, 3, 2, 3), (0, 1)), b.broadcast(x, (2, 3, 2, 3), (2, 3))), ["broadcast", "broadcast", "add"],
+    ),
 }  # fmt: skip
 
 
@@ -141,8 +143,8 @@ def test_not_a_number_times_zero_stays_one() -> None:
 
 
 @pytest.mark.parametrize(("source", "middle", "target", "merges"), [
-    (U8, I32, F32, True), (U8, F32, I32, True), (BOOL, F32, U8, True), (U32, F64, I32, False), (I32, F32, F64, False), (I32, F64, F32, True),
-    (F32, F64, BOOL, True), (F32, F64, F32, True), (F32, I32, F64, False), (I32, U8, I32, False),
+    (U8, I32, F32, True), (U8, F32, I32, True), (BOOL, F32, U8, True), (U32, F64, I32, False), (I32, F32, F64, False),
+    (I32, F64, F32, True), (F32, F64, BOOL, True), (F32, F64, F32, True), (F32, I32, F64, False), (I32, U8, I32, False),
 ])  # fmt: skip
 def test_casts_merge_only_through_a_type_that_holds_every_number(source: DType, middle: DType, target: DType, merges: bool) -> None:
     graph = graph_of(lambda b, x: b.cast(b.cast(x, middle), target), (5,), source)

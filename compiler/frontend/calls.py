@@ -1,0 +1,110 @@
+"""Calls whose callee is known by name are checked against its argument lists, whether or not anything ever makes the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..diagnostics import Diagnostic, did_you_mean
+from ..source import Span
+from . import primitives
+from .library import Library
+from .syntax import Argument, Call, Definition, Expression, Name, Parameter, Pipe, With
+
+
+@dataclass(frozen=True)
+class _List:
+    """One argument list: whose it is, the names it takes, those that must be given, and how it is called."""
+
+    owner: str
+    names: tuple[str, ...]
+    required: tuple[str, ...]
+    made_first: bool = False
+
+
+def check_call(library: Library, call: Call | Pipe, is_local: Callable[[str], bool]) -> list[Diagnostic]:
+    """What is wrong with the arguments of one call or pipe stage; a local name may hold anything, so that its calls are left alone."""
+    callee = _without_with(call.right if isinstance(call, Pipe) else call)
+    lists = [] if callee is None else _lists(library, callee.callee if isinstance(callee, Call) else callee, is_local)
+    if callee is None or not lists:
+        return []
+    arguments = callee.arguments if isinstance(callee, Call) else ()
+    if not isinstance(call, Pipe):
+        return list(_check(lists[0], 0, arguments, call.span))
+    if len(lists) == 1:
+        return list(_check(lists[0], 1, arguments, callee.span))
+    return [*_check(lists[0], 0, arguments, callee.span), *_check(lists[1], 1, (), callee.span)]
+
+
+def _without_with(expression: Expression) -> Call | Name | None:
+    while isinstance(expression, With):
+        expression = expression.layer
+    return expression if isinstance(expression, Call | Name) else None
+
+
+def _lists(library: Library, callee: Expression, is_local: Callable[[str], bool]) -> list[_List]:
+    """The argument lists that a callee takes, in turn; none when it is not known by name."""
+    if isinstance(callee, Call):
+        return _lists(library, callee.callee, is_local)[1:]
+    if not isinstance(callee, Name) or is_local(callee.id):
+        return []
+    found = library.lookup(callee.id)
+    if found is not None:
+        return _lists_of(found.definition)
+    signature = primitives.TABLE.get(callee.id)
+    return [] if signature is None else [_List(f"`{callee.id}`", signature.names, signature.names[: signature.required])]
+
+
+def _lists_of(definition: Definition) -> list[_List]:
+    if definition.kind == "model":
+        return []
+    made_first = definition.settings is not None and definition.inputs is not None
+    return [_list(definition, p, made_first) for p in (definition.settings, definition.inputs) if p is not None]
+
+
+def _list(definition: Definition, parameters: Sequence[Parameter], made_first: bool) -> _List:
+    names = tuple(p.name.id for p in parameters)
+    required = tuple(p.name.id for p in parameters if p.default is None)
+    return _List(f"`{definition.name.id}`", names, required, made_first and parameters is definition.settings)
+
+
+def _check(known: _List, piped: int, arguments: Sequence[Argument], site: Span) -> Iterator[Diagnostic]:
+    """Arguments against a list, of which a pipe fills the first `piped` names."""
+    positional = [a for a in arguments if a.name is None]
+    count = piped + len(positional)
+    if count > len(known.names):
+        yield Diagnostic("bad-argument", f"{known.owner} takes {_count(known)}, not {count}", site, help=_mend(known))
+    given = set(known.names[:count])
+    named = False
+    for argument in arguments:
+        if argument.name is None:
+            if named:
+                yield Diagnostic("bad-argument", "an argument without a name stands after named ones", argument.span)
+            continue
+        named = True
+        place = Span(argument.span.source, argument.span.start, argument.span.start + len(argument.name))
+        if argument.name not in known.names:
+            hint = did_you_mean(argument.name, known.names) or _names(known)
+            yield Diagnostic("unknown-argument", f"{known.owner} has no argument `{argument.name}`", place, help=hint)
+        elif argument.name in given:
+            yield Diagnostic("bad-argument", f"`{argument.name}` of {known.owner} is given twice", place)
+        given.add(argument.name)
+    missing = [name for name in known.required if name not in given]
+    if missing:
+        yield Diagnostic("missing-argument", f"{known.owner} needs {' and '.join(f'`{n}`' for n in missing)}", site, help=_names(known))
+
+
+def _count(known: _List) -> str:
+    count = len(known.names)
+    return "no arguments here" if not count else "1 argument here" if count == 1 else f"{count} arguments here"
+
+
+def _names(known: _List) -> str:
+    return f"its arguments are {', '.join(known.names)}" if known.names else "it takes no arguments here"
+
+
+def _mend(known: _List) -> str:
+    if known.made_first:
+        name = known.owner.strip("`")
+        return f"`{name}` is made first and then applied: `x -> {name}({'…' if known.names else ''})`"
+    return _names(known)

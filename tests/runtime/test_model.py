@@ -1,0 +1,165 @@
+"""A compiled model as Python users meet it: what it accepts, what it gives back, what it says when the data is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import ranvier as rv
+
+LINEAR = """
+model linear() {
+    input x: f32[3]
+    target y: f32[1]
+    z = x -> dense(1)
+    predict z
+    loss mse(z, y)
+    metric rmse(z, y)
+    metric r2(z, y)
+}
+train { optimizer = adam(lr = 0.05) ; batch = 16 ; epochs = 40 }
+"""
+
+CLASSES = """
+model classes() {
+    input x: f32[4]
+    target y: class[3]
+    z = x -> standardize -> dense(3)
+    predict softmax(z)
+    loss cross_entropy(z, y)
+    metric accuracy(z, y)
+    metric top2 = top_k(z, y, 2)
+    metric precision(z, y)
+    metric recall(z, y)
+    metric f1(z, y)
+    metric confusion(z, y)
+    metric perplexity(z, y)
+}
+train { batch = 32 ; epochs = 5 }
+"""
+
+
+def line(rows: int = 200) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((rows, 3)).astype(np.float32)
+    return {"x": x, "y": (x @ [[1.0], [-2.0], [0.5]] + 0.25).astype(np.float32)}
+
+
+def blobs(rows: int = 150) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(1)
+    y = generator.integers(0, 3, rows).astype(np.int32)
+    return {"x": (generator.standard_normal((rows, 4)) + 1.5 * y[:, None]).astype(np.float32), "y": y}
+
+
+def test_a_line_is_learned() -> None:
+    model, data = rv.compile(LINEAR), line()
+    history = model.fit(data)
+    assert len(history) == 40
+    assert history[-1]["loss"] < 1e-3 < history[0]["loss"]
+    np.testing.assert_allclose(model.params["dense_1.weight"].ravel(), [1, -2, 0.5], atol=0.02)
+
+
+def test_regression_metrics_see_all_rows_at_once() -> None:
+    model, data = rv.compile(LINEAR), line(75)
+    figures, guess = model.evaluate(data), model.predict(data["x"])
+    np.testing.assert_allclose(figures["rmse"], np.sqrt(np.mean((guess - data["y"]) ** 2)), rtol=1e-5)
+    rest = np.sum((guess - data["y"]) ** 2) / np.sum((data["y"] - data["y"].mean()) ** 2)
+    np.testing.assert_allclose(figures["r2"], 1 - rest, rtol=1e-4)
+
+
+def test_classification_metrics_agree_with_their_definitions() -> None:
+    model, data = rv.compile(CLASSES), blobs()
+    model.fit(data)
+    figures, scores = model.evaluate(data), model.predict(data["x"])
+    guess, truth = scores.argmax(1), data["y"]
+    matrix = np.zeros((3, 3))
+    np.add.at(matrix, (truth, guess), 1)
+    np.testing.assert_array_equal(figures["confusion"], matrix)
+    precision, recall = np.diag(matrix) / matrix.sum(0), np.diag(matrix) / matrix.sum(1)
+    np.testing.assert_allclose(figures["accuracy"], np.mean(guess == truth), rtol=1e-6)
+    np.testing.assert_allclose(figures["precision"], precision.mean(), rtol=1e-5)
+    np.testing.assert_allclose(figures["recall"], recall.mean(), rtol=1e-5)
+    np.testing.assert_allclose(figures["f1"], (2 * precision * recall / (precision + recall)).mean(), rtol=1e-5)
+    second = np.argsort(-scores, 1)[:, :2]
+    np.testing.assert_allclose(figures["top2"], np.mean((second == truth[:, None]).any(1)), rtol=1e-6)
+    np.testing.assert_allclose(figures["perplexity"], np.exp(figures["loss"]), rtol=1e-5)
+    np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-5)
+
+
+def test_statistics_come_from_the_training_rows() -> None:
+    model, data = rv.compile(CLASSES), blobs()
+    model.fit(data, epochs=0)
+    np.testing.assert_allclose(model.memory.read("fit:standardize_1.mu"), data["x"].mean(0), rtol=1e-5)
+    np.testing.assert_allclose(model.memory.read("fit:standardize_1.sigma"), data["x"].std(0), rtol=1e-5)
+
+
+def test_predicting_before_fitting_statistics_is_refused() -> None:
+    with pytest.raises(rv.RanvierError, match="fit"):
+        rv.compile(CLASSES).predict(blobs()["x"])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 31, 32, 33, 64, 150])
+def test_predict_takes_any_number_of_rows(rows: int) -> None:
+    model, data = rv.compile(CLASSES), blobs()
+    model.fit_statistics(data)
+    whole = model.predict(data["x"])
+    assert model.predict(data["x"][:rows]).tobytes() == whole[:rows].tobytes()
+
+
+def test_parameters_are_read_and_assigned_in_logical_shapes() -> None:
+    model = rv.compile(LINEAR)
+    assert set(model.params) == {"dense_1.weight", "dense_1.b"}
+    model.params["dense_1.weight"] = np.array([[1.0], [2.0], [3.0]])
+    model.params["dense_1.b"] = [0.5]
+    np.testing.assert_allclose(model.predict(np.ones((2, 3), np.float32)), [[6.5], [6.5]])
+    with pytest.raises(rv.DataError, match=r"\[3, 1\]"):
+        model.params["dense_1.weight"] = np.zeros((1, 3))
+    with pytest.raises(KeyError, match="dense_1.weight"):
+        model.params["dense_1.wieght"]
+
+
+@pytest.mark.parametrize("label", [-1, 3, 2**31 - 1])
+def test_a_class_out_of_range_changes_nothing(label: int) -> None:
+    model, data = rv.compile(CLASSES), blobs(32)
+    model.fit_statistics(data)
+    before = {n: model.params[n] for n in model.params}
+    data["y"][7] = label
+    with pytest.raises(rv.DataError, match="y"):
+        model.step(data)
+    for name, value in before.items():
+        assert model.params[name].tobytes() == value.tobytes()
+
+
+def test_a_batch_larger_than_the_capacity_is_refused() -> None:
+    with pytest.raises(rv.DataError, match="16"):
+        rv.compile(LINEAR).step(line(17))
+
+
+def test_a_partial_batch_counts_its_own_rows() -> None:
+    model, data = rv.compile(LINEAR), line(5)
+    expected = np.mean((data["x"] @ model.params["dense_1.weight"] + model.params["dense_1.b"] - data["y"]) ** 2)
+    np.testing.assert_allclose(model.step(data), expected, rtol=1e-5)
+
+
+def test_settings_are_given_by_keyword() -> None:
+    text = "model m(width = 4) {\n input x: f32[2]\n predict x -> dense(width)\n}\n"
+    assert rv.compile(text, width=9).predict(np.zeros((1, 2), np.float32)).shape == (1, 9)
+    with pytest.raises(rv.SourceError, match="width"):
+        rv.compile(text, widht=9).predict(np.zeros((1, 2), np.float32))
+
+
+def test_early_stopping_restores_the_best() -> None:
+    text = LINEAR.replace("epochs = 40", "epochs = 60 ; validate = 20% ; stop = patience(3)").replace("0.05", "0.4")
+    model, data = rv.compile(text), line(60)
+    data["y"] += np.random.default_rng(5).standard_normal(data["y"].shape).astype(np.float32)
+    history = model.fit(data)
+    assert len(history) < 60
+    best = min(h["validation_loss"] for h in history)
+    assert history[-1]["validation_loss"] > best
+
+
+def test_dropout_is_only_in_training() -> None:
+    text = "model m() {\n input x: f32[50]\n target y: f32[50]\n z = x -> dropout(0.5)\n predict z\n loss mse(z -> dense(50), y)\n}\n"
+    model = rv.compile(text)
+    x = np.ones((4, 50), np.float32)
+    np.testing.assert_array_equal(model.predict(x), x)
