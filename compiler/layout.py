@@ -32,7 +32,7 @@ class Layout:
         if key not in known:
             if (like or key) in self.panelled:
                 known[key] = blocked(key, kind, self.panel)
-            elif space in ("input", "output"):
+            elif space == "output":
                 known[key] = _rows(key, kind)
             else:
                 known[key] = dense(key, kind)

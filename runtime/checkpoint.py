@@ -71,8 +71,8 @@ def save_model(path: str | os.PathLike[str], saved: SavedModel) -> None:
         raise CheckpointError(f"{path}: the model has {len(tensors)} tensors, a file holds at most {TENSOR_LIMIT}")
     try:
         data = safetensors.numpy.save(tensors, {KEY: _described(saved, tensors)})
-    except (TypeError, ValueError, RecursionError, SafetensorError) as failure:
-        raise CheckpointError(f"{path}: the model cannot be put into a file: {failure}") from failure
+    except (TypeError, ValueError, RecursionError, MemoryError, SafetensorError) as failure:
+        raise CheckpointError(f"{path}: the model cannot be put into a file: {str(failure) or type(failure).__name__}") from failure
     if int.from_bytes(data[:8], "little") > HEADER_LIMIT:
         raise CheckpointError(f"{path}: sources, settings and names of tensors exceed {HEADER_LIMIT} bytes; shorten them")
     try:

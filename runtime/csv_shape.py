@@ -46,6 +46,7 @@ class _Scan:
     quoted: int = 0
 
     def refuse(self, row: int, column: int | None, text: str) -> DataError:
+        """The error for a place of the file."""
         place = f"row {row}" if column is None else f"row {row} column {column}"
         return DataError(f"{self.file}: {place}: {text}")
 

@@ -52,6 +52,8 @@ def fit_arrays(fields: Sequence[Field], arrays: Any, *, vocabularies: Mapping[st
 
 
 def _find(name: str, arrays: Any, origin: Origin) -> Any:
+    if not hasattr(arrays, "keys"):
+        raise DataError(f"the data is of type {type(arrays).__name__}; give a dictionary with an array for each name")
     names = [str(key) for key in arrays.keys()]  # noqa: SIM118  # a DataFrame iterates over its columns, too, but has no `in` for values
     if name not in names:
         hint = did_you_mean(name, names) or "it has " + (", ".join(f"`{n}`" for n in names) or "nothing")

@@ -61,10 +61,11 @@ class Memory:
         self.flat(key)[: packed.size] = packed
 
     def rows(self, key: str) -> Array:
-        """A batched buffer as an array [capacity, …]."""
+        """A view [capacity, …] of a batched buffer; rows may lie further apart than they are long."""
         place = self.place(key)
-        body = tuple(d for d in place.shape if isinstance(d, int))
-        return self.flat(key).reshape(self.layout.capacity, *body)
+        shape = (self.layout.capacity, *(d for d in place.shape if isinstance(d, int)))
+        strides = tuple(s * place.dtype.bytes for s in place.strides)
+        return np.ndarray(shape, place.dtype.numpy, self.flat(key).data, 0, strides)
 
 
 def allocate(size: int) -> Array:

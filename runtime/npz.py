@@ -79,7 +79,8 @@ def _check_directory(stream: BinaryIO, size: int, limits: Limits, path: str | os
     if size < END.size:
         raise DataError(f"{path}: is not an .npz archive: it holds {size} bytes")
     stream.seek(size - END.size)
-    signature, _, _, _, entries, length, offset, comment = END.unpack(stream.read(END.size))
+    record: tuple[bytes, int, int, int, int, int, int, int] = END.unpack(stream.read(END.size))
+    signature, _, _, _, entries, length, offset, comment = record
     if signature != b"PK\x05\x06" or comment:
         raise DataError(f"{path}: is not an .npz archive, or its end is missing; save it with numpy.savez")
     end = size - END.size

@@ -24,22 +24,26 @@ class _List:
 
 def check_call(library: Library, call: Call | Pipe, is_local: Callable[[str], bool]) -> list[Diagnostic]:
     """What is wrong with the arguments of one call or pipe stage; a local name may hold anything, so that its calls are left alone."""
-    callee = _without_with(call.right if isinstance(call, Pipe) else call)
-    lists = [] if callee is None else _lists(library, callee.callee if isinstance(callee, Call) else callee, is_local)
-    if callee is None or not lists:
+    if isinstance(call, Call):
+        lists = _lists(library, call.callee, is_local)
+        return list(_check(lists[0], 0, call.arguments, call.span)) if lists else []
+    stage = piped_into(call)
+    callee, arguments = (stage.callee, stage.arguments) if isinstance(stage, Call) else (stage, ())
+    lists = _lists(library, callee, is_local) if isinstance(callee, Name) else []
+    if not lists:
         return []
-    arguments = callee.arguments if isinstance(callee, Call) else ()
-    if not isinstance(call, Pipe):
-        return list(_check(lists[0], 0, arguments, call.span))
+    place = call.right.span if stage is None else stage.span
     if len(lists) == 1:
-        return list(_check(lists[0], 1, arguments, callee.span))
-    return [*_check(lists[0], 0, arguments, callee.span), *_check(lists[1], 1, (), callee.span)]
+        return list(_check(lists[0], 1, arguments, place))
+    return [*_check(lists[0], 0, arguments, place), *_check(lists[1], 1, (), place)]
 
 
-def _without_with(expression: Expression) -> Call | Name | None:
-    while isinstance(expression, With):
-        expression = expression.layer
-    return expression if isinstance(expression, Call | Name) else None
+def piped_into(pipe: Pipe) -> Call | Name | None:
+    """The call or name on the right of a pipe, without its `with`."""
+    stage = pipe.right
+    while isinstance(stage, With):
+        stage = stage.layer
+    return stage if isinstance(stage, Call | Name) else None
 
 
 def _lists(library: Library, callee: Expression, is_local: Callable[[str], bool]) -> list[_List]:

@@ -66,7 +66,9 @@ def _decode(data: bytes, name: str) -> str:
         before = len(data[: error.start].decode("utf-8"))
         source = _visible(Source(name, data.decode("utf-8", errors="replace")))
         message = f"byte 0x{data[error.start]:02x} at offset {error.start} is not UTF-8"
-        raise SourceError([Diagnostic("not-utf-8", message, Span(source, before, before + 1), help="save the file as UTF-8 text")]) from None
+        raise SourceError(
+            [Diagnostic("not-utf-8", message, Span(source, before, before + 1), help="save the file as UTF-8 text")]
+        ) from None
 
 
 def _refusal(code: str, message: str) -> SourceError:

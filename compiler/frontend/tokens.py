@@ -35,7 +35,9 @@ class Token(NamedTuple):
 
 
 # Where no terminal matches: an unclosed or single-quoted text, a malformed number, a word with foreign letters, other languages' operators.
-_SLIP = re.compile(r"""(?P<text>"[^"\n]*|'[^'\n]*'?)|(?P<number>\.?[0-9][\w.]*%?)|(?P<word>[^\W\d][\w.]*)|(?P<sign>&&|\|\||!)|(?P<other>.)""")
+_SLIP = re.compile(
+    r"""(?P<text>"[^"\n]*|'[^'\n]*'?)|(?P<number>\.?[0-9][\w.]*%?)|(?P<word>[^\W\d][\w.]*)|(?P<sign>&&|\|\||!)|(?P<other>.)"""
+)
 _LOOKALIKES = {
     **dict.fromkeys("\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}", '"'),
     **dict.fromkeys("\N{MINUS SIGN}\N{EN DASH}\N{EM DASH}", "-"),
@@ -100,7 +102,9 @@ class _Scanner:
 
     def _check_name(self, kind: str, text: str, start: int) -> str:
         if len(text) > MAX_NAME:
-            self._report(start, start + len(text), f"a name has at most {MAX_NAME} characters, this one has {len(text)}", code="name-too-long")
+            self._report(
+                start, start + len(text), f"a name has at most {MAX_NAME} characters, this one has {len(text)}", code="name-too-long"
+            )
         if text == "None":
             self._report(start, start + 4, "there is no `None`", "leave the argument out, or use `false`")
         if text in _WORDS:
@@ -138,7 +142,12 @@ class _Scanner:
 
     def _bad_word(self, kind: str, text: str, start: int, end: int) -> None:
         if kind == "number":
-            self._report(start, end, f"`{_short(text)}` is not a number", "a name starts with a letter; a number is written `3`, `0.5`, `1e-4` or `10%`")
+            self._report(
+                start,
+                end,
+                f"`{_short(text)}` is not a number",
+                "a name starts with a letter; a number is written `3`, `0.5`, `1e-4` or `10%`",
+            )
         elif kind == "word":
             odd = next(character for character in text if not character.isascii())
             message = f"the letter `{odd}` may not stand in a name"

@@ -109,6 +109,11 @@ def test_a_missing_name_is_answered_with_the_closest() -> None:
         fit_arrays([Field("image", F32, ())], {"q": [1.0]})
 
 
+def test_data_without_names() -> None:
+    with pytest.raises(DataError, match="type list; give a dictionary"):
+        fit_arrays([Field("image", F32, ())], [1.0])
+
+
 def test_rows_must_agree() -> None:
     with pytest.raises(DataError, match="`a` 2, `b` 3"):
         fit_arrays([Field("a", F32, ()), Field("b", F32, ())], {"a": [1, 2], "b": [1, 2, 3], "unused": [0]})
