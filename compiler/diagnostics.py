@@ -69,9 +69,16 @@ def excerpt(span: Span) -> list[str]:
     return [f"{number} | {text}", f"{' ' * len(number)} | {' ' * (column - 1)}{'^' * length}"]
 
 
+def close_names(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that a misspelt one may mean: the same letters in another case, else up to two that look alike."""
+    spellings = sorted(set(known))
+    same = [k for k in spellings if k.casefold().replace("_", "") == name.casefold().replace("_", "")]
+    return same or get_close_matches(name, spellings, n=2, cutoff=0.6)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """A hint that names the closest known spelling, or nothing when none is close."""
-    close = get_close_matches(name, sorted(set(known)), n=2, cutoff=0.6)
+    close = close_names(name, known)
     if not close:
         return None
     return "did you mean " + " or ".join(f"`{c}`" for c in close) + "?"

@@ -113,7 +113,6 @@ def train(
     run.rows_seen = run.rows_before = standing.epochs * run.rows + standing.position
     while standing.epochs < run.epochs and not standing.stopped:
         one_epoch(run)
-        standing.stopped = settings.stop is not None and should_stop(run)
     restore_best(run)
     return run.history
 
@@ -174,6 +173,8 @@ def finish_epoch(run: Run) -> None:
         standing.best, standing.best_epoch = value, standing.epochs
         if run.model.blueprint.train_settings.stop is not None:
             standing.best_values = {k: run.model.memory.flat(k).copy() for k in learned(run.model)}
+    # Before the report, which may end the fit by an exception: the fit taken up again must not ask another epoch later.
+    standing.stopped = run.model.blueprint.train_settings.stop is not None and should_stop(run)
     if run.report:
         run.report(progress(run, run.rows, figures, single, finished=True))
 

@@ -1,7 +1,7 @@
 """Tokens to the parser's tokens: which line breaks separate statements, which words are keywords, and every bracket with its partner.
 
-These are the three rules that `nn.lark` names and cannot say. Brackets are paired here, so that the parser always sees them balanced and one
-that is missing is reported where its absence shows, with the place it was opened.
+These are the three rules that `nn.lark` names and cannot say. Brackets are paired here, so that the parser always sees them balanced and
+one that is missing is reported where its absence shows, with the place it was opened.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ _TOP = DEFINITIONS | BLOCKS | {"import"}
 
 # What follows a word that is a name after all, although it stands where a statement begins.
 _AFTER_NAME = frozenset({"EQUAL", "COMMA", "ARROW"})
-OPERATORS = frozenset("PLUS MINUS TIMES DIVIDE FLOOR_DIVIDE CONTRACT POWER EQUALS DIFFERS LESS AT_MOST GREATER AT_LEAST AND OR NOT".split())
+ARITHMETIC = frozenset({"PLUS", "MINUS", "TIMES", "DIVIDE", "FLOOR_DIVIDE", "CONTRACT", "POWER"})
+COMPARISONS = frozenset({"EQUALS", "DIFFERS", "LESS", "AT_MOST", "GREATER", "AT_LEAST"})
+OPERATORS = ARITHMETIC | COMPARISONS | {"AND", "OR", "NOT"}
 _GOES_ON_AFTER = OPERATORS | {"COMMA", "ARROW", "WITH", "ELSE"}
 _GOES_ON_BEFORE = frozenset({"ARROW", "LBRACE"})
 ENDS_VALUE = frozenset({"NAME", "PATH", "NUMBER", "STRING", "TRUE", "FALSE", "RPAR", "RSQB", "ELLIPSIS"})
@@ -44,7 +46,7 @@ class _Arranger:
         self.open: list[Token] = []
         self.diagnostics: list[Diagnostic] = []
         self.forgiven: list[str] = []
-        self.in_block = False
+        self.header = ""
         self.keywords = literals()
 
     def run(self) -> None:
@@ -64,7 +66,7 @@ class _Arranger:
         elif token.type in _OPENERS:
             self._closing(token)
         else:
-            if token.type == "PATH" and not self.in_block:
+            if token.type == "PATH" and self.header in DEFINITIONS:
                 self._dotted(token)
             self.out.append(token)
 
@@ -83,11 +85,14 @@ class _Arranger:
         return not self.out or self.out[-1].type in (SEPARATOR, "LBRACE")
 
     def _word(self, token: Token, index: int) -> None:
+        if not self.open and self._starts_statement():
+            self.header = token.text
         if token.text not in self.keywords:
             self.out.append(token)
             return
         if self._is_stray_definition(token, index):
             self._close(len(self.open), token, f"`{token.text}`")
+            self.header = token.text
             self.out.append(Token(SEPARATOR, "\n", token.start, token.start, token.source))
         self.out.append(token._replace(type=self.keywords[token.text]) if self._is_keyword(token, index) else token)
 
@@ -156,22 +161,13 @@ class _Arranger:
 
     def _opening(self, token: Token) -> None:
         if token.type == "LBRACE":
-            self._close(self._bracket_depth(), token, "`{`")
             self.forgiven.clear()
-            if not self.open:
-                self.in_block = self._statement_word() in BLOCKS
+            self._close(self._bracket_depth(), token, "`{`")
         self.open.append(token)
         self.out.append(token)
         if len(self.open) == MAX_DEPTH + 1:
             message = f"brackets nest more than {MAX_DEPTH} levels deep"
             self.diagnostics.append(Diagnostic("too-deep", message, token.span, help="give parts of the expression names of their own"))
-
-    def _statement_word(self) -> str:
-        """The first word of the statement that is being read."""
-        position = len(self.out)
-        while position > 0 and self.out[position - 1].type != SEPARATOR:
-            position -= 1
-        return self.out[position].text if position < len(self.out) else ""
 
     def _closing(self, token: Token) -> None:
         opener = _OPENERS[token.type]
@@ -187,7 +183,6 @@ class _Arranger:
         if self.open and self.open[-1].type == opener:
             self.open.pop()
             self.out.append(token)
-            self.in_block = self.in_block and bool(self.open)
         elif token.type in self.forgiven:
             self.forgiven.remove(token.type)
         else:
@@ -213,7 +208,6 @@ class _Arranger:
             closer, text = _CLOSERS[opened.type]
             self.forgiven.append(closer)
             self.out.append(Token(closer, text, place, place, opened.source))
-        self.in_block = self.in_block and bool(self.open)
 
     def _opened_notes(self, count: int) -> tuple[Note, ...]:
         """Where the brackets that are left open were opened, the innermost three."""

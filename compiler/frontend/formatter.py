@@ -1,9 +1,9 @@
 """The one canonical way to write a `.nn` file.
 
-Four blanks a level; one blank round every sign but `^`; one statement a line unless the author joined short ones with `;`; braces on one line
-only where the author put them there and they fit. A pipeline is broken where its author broke it and where it passes 100 columns, each line
-after the first beginning with `->` under the first one. Brackets that do not fit are opened, one element a line. Comments stay where they
-are; those inside an expression, where no line of their own can be made for them, move above the statement. Empty lines stay, at most one.
+Four blanks a level; one blank round every sign but `^`; one statement a line unless the author joined short ones with `;`; braces on one
+line only where the author put them there and they fit. A pipeline is broken where its author broke it and where it passes 100 columns, each
+line after the first beginning with `->` under the first one. Brackets that do not fit are opened, one element a line. Comments stay where
+they are; those inside an expression, where no line can be made for them, move above the statement. Empty lines stay, at most one.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ def _open_bracket(run: Items, indent: int) -> list[str]:
     close = _partner(run, opening)
     lines = [" " * indent + _flat(run[: opening + 1])]
     elements = list(_split(run[opening + 1 : close], after=frozenset({"COMMA"})))
-    for position, element in enumerate(elements):
+    for element in elements:
         _write_comments(element[0], lines, indent + _INDENT, 0)
         lines += _layout([element[0]._replace(comments=()), *element[1:]], indent + _INDENT, reserve=1)
     if len(elements) > 1 or _takes_comma(run, opening):

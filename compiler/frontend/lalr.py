@@ -18,7 +18,7 @@ class Mark(NamedTuple):
 
     states: list[int]
     values: list[Any]
-    index: int
+    first: int
 
 
 class Machine:

@@ -32,8 +32,8 @@ INVISIBLE = re.compile(
 def read_source(path: str | os.PathLike[str], name: str | None = None) -> Source:
     """Read a `.nn` file as UTF-8; a byte order mark is dropped and CRLF becomes LF.
 
-    `name` is what diagnostics call it, by default the path. Raises SourceError when it is not a regular file, cannot be read, is longer than
-    4 MiB or 100,000 lines, is not UTF-8, or holds NUL, control or text-reordering characters.
+    `name` is what diagnostics call it, by default the path. Raises SourceError when it is not a regular file, cannot be read, is longer
+    than 4 MiB or 100,000 lines, is not UTF-8, or holds NUL, control or text-reordering characters.
     """
     known = name if name is not None else os.fspath(path)
     text = _decode(_read_regular_file(Path(path), known), known)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ..diagnostics import Diagnostic, Note, close_names, did_you_mean
 from ..source import Span
@@ -15,8 +16,9 @@ from . import primitives
 from .calls import check_call, piped_into
 from .expressions import CONSTANTS
 from .library import Library
+from .limits import MAX_ERRORS
 from .patterns import ELEMENT_TYPES
-from .references import bindings, evaluated, every, inner, nodes
+from .references import bindings, evaluated, every, nodes
 from .returns import check_returns
 from .syntax import (
     Assign,
@@ -88,7 +90,20 @@ class Body:
     states: set[str] = field(default_factory=set)
     renewed: set[str] = field(default_factory=set)
     misspelt: set[str] = field(default_factory=set)
+    _turns: set[str] = field(default_factory=set)
     _checked: set[int] = field(default_factory=set)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Names that need no binding here."""
+        runtime = RUNTIME_NAMES if self.definition and self.definition.kind in ("optimizer", "schedule") else ()
+        return frozenset({"training", *self.library.names(), *primitives.TABLE, *CONSTANTS, *runtime})
+
+    @cached_property
+    def later_bindings(self) -> dict[str, Span]:
+        """Every name that the body binds anywhere, and where first."""
+        statements = list(every(self.definition.body)) if self.definition else []
+        return {n.id: n.span for s in reversed(statements) for n in bindings(s)}
 
     def report(self, code: str, message: str, span: Span, notes: Sequence[Note] = (), help: str | None = None) -> None:
         """Record a mistake."""
@@ -154,12 +169,15 @@ class Body:
             self.report("unused-value", "the value of this line goes nowhere", statement.span, help="assign it, return it or remove it")
 
     def bind(self, statement: Statement) -> None:
-        """The names that a statement binds."""
+        """The names that a statement binds; the type of a parameter or state is the model's float type and is not written."""
         if isinstance(statement, Assign):
             self.bound |= {name.id: name.span for name in statement.names}
             return
         for name in bindings(statement):
             self.declare(name)
+        if isinstance(statement, Param | State) and statement.type and statement.type.dtype in ("u8", "i32", "bool", "class"):
+            message = f"a `{_PLACES[type(statement)][0]}` holds floats, not {statement.type.dtype}"
+            self.report("type-mismatch", message, statement.type.span, help="write its shape alone, such as `[units]`")
         if isinstance(statement, State):
             self.states |= {name.id for name in statement.names}
         if isinstance(statement, NextState):
@@ -176,14 +194,15 @@ class Body:
     def enter(self, statement: Statement) -> None:
         """The statements inside a statement."""
         if isinstance(statement, If):
-            before = set(self.bound)
+            count = len(self.bound)
             self.run(statement.then)
-            branch = {name: self.bound.pop(name) for name in list(self.bound)[len(before) :]}
+            branch = dict(self.bound.popitem() for _ in range(len(self.bound) - count))
             self.run(statement.otherwise)
             self.bound |= branch
         elif isinstance(statement, Repeat):
             if statement.variable is not None:
                 self.bound[statement.variable.id] = statement.variable.span
+            self._turns |= {name.id for s in every(statement.body) for name in bindings(s)}
             self.run(statement.body)
 
     # --- expressions
@@ -214,15 +233,16 @@ class Body:
 
     def read(self, name: Name) -> None:
         """A name that something must have defined."""
-        if name.id in self.bound or name.id in self.known:
+        if name.id in self.bound or name.id in self.known or name.id in self._turns:
             return
-        later = next((n for n in self.later_bindings if n.id == name.id), None)
-        if later is not None:
-            self.report("unknown-name", f"`{name.id}` is used before it is assigned", name.span, [Note("assigned here", later.span)])
+        if name.id in self.later_bindings:
+            notes = [Note("assigned here", self.later_bindings[name.id])]
+            self.report("unknown-name", f"`{name.id}` is used before it is assigned", name.span, notes)
             return
-        known = {*self.bound, *self.known}
+        known = {*self.bound, *self.known} if len(self.found) < MAX_ERRORS else set()
         self.misspelt |= set(close_names(name.id, known))
-        self.report("unknown-name", f"`{name.id}` is not defined", name.span, help=did_you_mean(name.id, known) or self.runtime_mend(name.id))
+        mend = self.runtime_mend(name.id) or did_you_mean(name.id, known)
+        self.report("unknown-name", f"`{name.id}` is not defined", name.span, help=mend)
 
     def runtime_mend(self, name: str) -> str | None:
         """Why a name that exists elsewhere does not exist here."""
@@ -245,21 +265,6 @@ class Body:
             if option.name != "name" and not penalty:
                 mend = did_you_mean(option.name or "", ("name", "l1", "l2", "elastic")) or "the settings are `name` and penalties such as `l2`"
                 self.report("unknown-setting", f"`{option.name}` is no setting of a layer", option.span, help=mend)
-
-    @property
-    def known(self) -> frozenset[str]:
-        """Names that need no binding here."""
-        return _known(self.library, self.definition.kind if self.definition else "")
-
-    @property
-    def later_bindings(self) -> list[Name]:
-        """All names that the body binds anywhere."""
-        return [n for s in every(self.definition.body) for n in bindings(s)] if self.definition else []
-
-
-def _known(library: Library, kind: str) -> frozenset[str]:
-    runtime = RUNTIME_NAMES if kind in ("optimizer", "schedule") else ()
-    return frozenset({"training", *library.names(), *primitives.TABLE, *CONSTANTS, *runtime})
 
 
 def _with_article(kind: str) -> str:

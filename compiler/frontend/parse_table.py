@@ -1,8 +1,8 @@
 """The parser's tables: made from `nn.lark` by Lark once, kept beside it as JSON, and loaded without Lark from then on.
 
-Making them takes Lark about 0.2 s, loading them a few milliseconds, and every start of the command line parses the standard library. The JSON
-carries a digest of the grammar; tables that are missing or older than the grammar are made anew in memory, so that an edit of the grammar
-always counts. `python -m ranvier.compiler.frontend.parse_table` writes the file.
+Making them takes Lark about 0.2 s, loading them a few milliseconds, and every start of the command line parses the standard library. The
+JSON carries a digest of the grammar; tables that are missing or older than the grammar are made anew in memory, so that an edit of the
+grammar always counts. `python -m ranvier.compiler.frontend.parse_table` writes the file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -66,13 +67,13 @@ def make_table(text: str) -> ParseTable:
     from lark import Lark
     from lark.lexer import Lexer
 
-    class NoLexer(Lexer):  # type: ignore[misc]
+    class NoLexer(Lexer):
         """Lark need not build a lexer: `tokens.py` makes the tokens from the same terminals."""
 
         def __init__(self, configuration: object) -> None:
             pass
 
-        def lex(self, text: object) -> object:
+        def lex(self, lexer_state: object, parser_state: object) -> Iterator[Any]:
             raise NotImplementedError
 
     lark = Lark(text, parser="lalr", lexer=NoLexer, maybe_placeholders=False)

@@ -68,7 +68,7 @@ class _Reader:
 
     def _recover(self, index: int) -> int:
         """Report the token at `index` unless its statement is known to be wrong, drop the statement, and return where to go on."""
-        first = self.machine.marks[-1].index
+        first = self.machine.marks[-1].first
         end = self._statement_end(index)
         if not (self._is_follow_up(first) or self._is_reported(first, end)):
             self.diagnostics.append(unexpected(self.tokens, first, index, self.machine.accepted()))
@@ -77,12 +77,12 @@ class _Reader:
             end = self._statement_end(self._closing_brace(end) + 1)
         if self.tokens[end].type != SEPARATOR:
             return end
-        self.machine.marks[-1] = self.machine.marks[-1]._replace(index=end + 1)
+        self.machine.marks[-1] = self.machine.marks[-1]._replace(first=end + 1)
         self.lost_at = end + 1
         return end + 1
 
     def _is_follow_up(self, first: int) -> bool:
-        """Whether this is a line of a body whose header was wrong: outside braces, right after an error, and it begins no definition or block."""
+        """Whether this is a line of a body whose header was wrong: right after an error, outside braces, and no beginning of anything."""
         token = self.tokens[first]
         return first == self.lost_at and len(self.machine.marks) == 1 and token.type in ("NAME", "PATH", "RETURN", "IF", "ELSE", "NEXT")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..diagnostics import Diagnostic
 from ..source import Span
-from .arrange import BLOCKS, DEFINITIONS, RESERVED
+from .arrange import ARITHMETIC, BLOCKS, COMPARISONS, DEFINITIONS, RESERVED
 from .parse_table import END
 from .tokens import SEPARATOR, Token
 
@@ -23,8 +23,6 @@ _SIGNS = {
     SEPARATOR: "end of line",
     END: "end of file",
 }
-_COMPARISONS = frozenset({"EQUALS", "DIFFERS", "LESS", "AT_MOST", "GREATER", "AT_LEAST"})
-_ARITHMETIC = frozenset({"PLUS", "MINUS", "TIMES", "DIVIDE", "FLOOR_DIVIDE", "CONTRACT", "POWER"})
 _STARTERS = {
     "def": "a function is written `fn name(arguments) { … }`, a layer `layer name(settings)(x: [...]) { … }`",
     "class": "a layer is written `layer name(settings)(x: [...]) { … }`",
@@ -108,15 +106,15 @@ def _mend(tokens: list[Token], first: int, index: int, accepted: set[str]) -> st
         return "a value is given by `=`: `name = value`"
     if found.type == "EQUAL":
         return _mend_equal(opening, before, statement)
-    if found.type in _COMPARISONS and "NUMBER" not in accepted:
+    if found.type in COMPARISONS and "NUMBER" not in accepted:
         return "comparisons do not chain: write `a < b and b < c`"
     return _mend_operator(found, opening, before, accepted)
 
 
 def _mend_equal(opening: Token, before: Token, statement: list[str]) -> str | None:
-    if before.type in _ARITHMETIC:
+    if before.type in ARITHMETIC:
         return f"write `x = x {before.text} …`; there is no `{before.text}=`"
-    if before.type in _COMPARISONS or before.type == "EQUAL" or "if" in statement or opening.text == "require":
+    if before.type in COMPARISONS or before.type == "EQUAL" or "if" in statement or opening.text == "require":
         return "compare with `==`"
     if "=" in statement[:-1]:
         return "one statement binds one value: begin a new line, or compare with `==`"
@@ -126,7 +124,7 @@ def _mend_equal(opening: Token, before: Token, statement: list[str]) -> str | No
 def _mend_operator(found: Token, opening: Token, before: Token, accepted: set[str]) -> str | None:
     if found.type == "PLUS" and "MINUS" in accepted:
         return "a value takes no `+` sign"
-    if found.type in _ARITHMETIC and "PARAM" in accepted:
+    if found.type in ARITHMETIC and "PARAM" in accepted:
         return "an expression goes on over a line break only inside brackets, after an operator, or before `->`"
     if before.text == "import":
         return 'a file stands in double quotes: `import "blocks.nn"`'

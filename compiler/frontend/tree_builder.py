@@ -1,4 +1,4 @@
-"""Reductions to syntax: one method for each production of `nn.lark` that makes a node, named as there; children come in the order written."""
+"""Reductions to syntax: one method for each production of `nn.lark` that makes a node, named as there; children come as written."""
 
 from __future__ import annotations
 

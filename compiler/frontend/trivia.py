@@ -1,4 +1,4 @@
-"""What a formatter needs and a parser does not: each token with the comments and line breaks before it, and whether a blank stands there."""
+"""What a formatter needs and a parser does not: each token with the comments, line breaks and blanks before it."""
 
 from __future__ import annotations
 
@@ -119,5 +119,5 @@ class _Spacing:
         if self.previous == "COMMA":
             return True
         if terminal == "COLON":
-            return not self.open[-1:] in (["LPAR"], ["LSQB"]) and self.requires
+            return self.requires and self.open[-1:] not in (["LPAR"], ["LSQB"])
         return not (self.previous == "COLON" and slicing) and not (self.previous == "LBRACE" and terminal == "RBRACE")

@@ -1,0 +1,38 @@
+"""`ranvier eval`: loss and metrics of a saved model on data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import data_option, model_argument, threads_option
+
+
+@click.command("eval")
+@model_argument()
+@data_option("Rows with targets: .npz, .npy, .csv or .tsv.", required=True)
+@threads_option()
+def command(model: Path, data: Path, threads: int | None) -> None:
+    """Loss and metrics of a saved model over all rows of the data."""
+    from ..feeding import read_rows
+    from ..saving import load
+
+    loaded = load(model, threads=threads)
+    table = read_rows(loaded, data)
+    rows = len(next(iter(table.values()), ()))
+    scores = loaded.evaluate(table)
+    click.echo(f"{rows:,} rows  {spell_scores(scores)}")
+    for name, value in scores.items():
+        if not isinstance(value, float):
+            click.echo(f"{name}\n{value}")
+
+
+def spell_scores(scores: Mapping[str, Any]) -> str:
+    """The figures that are single numbers, the loss first."""
+    from .display import spell_figures
+
+    single = {name: value for name, value in scores.items() if isinstance(value, float)}
+    return spell_figures(dict(sorted(single.items(), key=lambda pair: pair[0] != "loss")))

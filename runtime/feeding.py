@@ -1,0 +1,60 @@
+"""Rows for a blueprint from a file: the data block's own or one given instead, columns joined, labels named, test rows set apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..compiler.driver import Blueprint
+from ..compiler.errors import DataError
+from .data import learn_vocabularies, split_rows
+from .memory import Array
+from .model import Model
+from .opening import path_below, source_folder
+from .table import Table, read_table, select_columns
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows to train on (validation included) and rows for the test at the end, if the data block keeps some."""
+
+    training: dict[str, Array]
+    test: dict[str, Array] | None
+
+
+def data_path(blueprint: Blueprint, given: Path | None) -> Path:
+    """The file of rows: the one given, else the `source` of the data block, relative to the `.nn` file. Raises DataError without either."""
+    if given is not None:
+        return given
+    settings = blueprint.data_settings
+    if settings.source is None:
+        raise DataError("the file names no data: add `data { source = \"rows.npz\" }` or give --data PATH")
+    try:
+        return path_below(source_folder(blueprint), settings.source)
+    except ValueError as error:
+        place = f"{settings.place}: " if settings.place else ""
+        raise DataError(f"{place}{error}; to use such a file give --data PATH") from None
+
+
+def read_rows(model: Model, path: Path) -> Table:
+    """The table of a file with the columns that the data block joins; columns of named classes stay text."""
+    columns = model.blueprint.data_settings.columns
+    text = {column for name in model.vocabularies for column in columns.get(name, (name,))}
+    table = read_table(path, text=text)
+    found = {name: wanted for name, wanted in columns.items() if set(wanted) <= set(table) or name not in table}
+    return select_columns(table, found)
+
+
+def split_table(model: Model, table: Table) -> Split:
+    """Training and test rows by the model's seed; names of classes are learned from the training rows unless they are known."""
+    share = model.blueprint.data_settings.test
+    rows = len(next(iter(table.values()), ()))
+    rest, part = split_rows(rows, share, model.seed) if share else (np.arange(rows), None)
+    if not model.vocabularies:
+        model.vocabularies = learn_vocabularies(list(model.fields.values()), table, rest)
+    arrays = model.arrays(table, targets=True)
+    if part is None:
+        return Split(arrays, None)
+    return Split(*({name: np.ascontiguousarray(array[rows]) for name, array in arrays.items()} for rows in (rest, part)))
