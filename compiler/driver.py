@@ -18,6 +18,7 @@ from .frontend.blocks import DataSettings, TrainSettings, read_data, read_train,
 from .frontend.context import Parameter, StateVariable
 from .frontend.elaborate import Elaboration, apply_function, elaborate
 from .frontend.library import Library, Reader, open_library
+from .frontend.mistakes import capped, find_mistakes
 from .frontend.parser import parse
 from .frontend.syntax import Block, Definition
 from .frontend.values import Function, Instance, Tensor, Value
@@ -56,7 +57,7 @@ def open_unit(text: Text, read: Reader) -> Unit:
     """Parse a file and what it imports; raises SourceError with everything that is wrong."""
     file = parse(text)
     library = open_library(file, read)
-    problems: list[Diagnostic] = []
+    problems = list(library.duplicates)
     blocks: dict[str, Block] = {}
     for block in file.blocks:
         if block.kind in blocks:
@@ -68,8 +69,9 @@ def open_unit(text: Text, read: Reader) -> Unit:
         problems.append(Diagnostic("duplicate-name", "a file has one model", models[1].name.span, (Note("first here", models[0].name.span),)))
     if not models:
         problems.append(Diagnostic("no-model", "the file has no model", Span(text, 0, 0), help="add `model name() { … }`"))
+    problems += find_mistakes(library, models[0] if len(models) == 1 else None, blocks)
     if problems:
-        raise SourceError(problems)
+        raise SourceError(capped(problems))
     return Unit(library, models[0], blocks)
 
 

@@ -124,6 +124,7 @@ def read_train(library: Library, blocks: Mapping[str, Block], overrides: Mapping
     unused = [k for k in overrides if k.startswith("train.") and k not in reader.used]
     if unused:
         known = [f"train.{k}" for k in KNOWN["train"]]
+        known += [f"train.{k}.{name}" for k, value in values.items() if isinstance(value, Instance) for name in value.settings]
         raise RanvierError(f"no setting is called `{unused[0]}`" + (f"; {hint}" if (hint := did_you_mean(unused[0], known)) else ""))
     reader.context.finish()
     return TrainSettings(place=block.span, **{k: values.get(k) for k in KNOWN["train"]})  # type: ignore[arg-type]

@@ -49,12 +49,17 @@ def _standard_file(name: str) -> dict[tuple[str, str], Definition]:
 
 @dataclass
 class Library:
-    """The definitions a file may use, its own first. `space` is looked in before the common one (while a `train` block is read)."""
+    """The definitions a file may use, its own first. `space` is looked in before the common one (while a `train` block is read).
+
+    `files` are the file and what it imports, by the path that imports them; `duplicates` what they define twice.
+    """
 
     file: File
     own: dict[tuple[str, str], Function] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
     space: str = ""
+    files: dict[str, File] = field(default_factory=dict)
+    duplicates: list[Diagnostic] = field(default_factory=list)
 
     def lookup(self, name: str) -> Function | None:
         """The definition of that name, or None."""
@@ -71,14 +76,15 @@ class Library:
 
 
 def open_library(file: File, read: Reader) -> Library:
-    """The library of a file with its imports read (each once) through `read`; raises SourceError on duplicates and cycles of names."""
+    """The library of a file with its imports read (each once) through `read`; raises SourceError when one cannot be read."""
     library = Library(file)
     problems: list[Diagnostic] = []
     pending, seen = [file], {file.source.name}
     library.sources[file.source.name] = file.source
+    library.files[file.source.name] = file
     while pending:
         current = pending.pop(0)
-        _add_definitions(library, current, problems)
+        _add_definitions(library, current)
         for statement in current.imports:
             if statement.path.value in seen:
                 continue
@@ -87,6 +93,7 @@ def open_library(file: File, read: Reader) -> Library:
                 source = read(statement.path.value)
                 library.sources[source.name] = source
                 pending.append(parse(source))
+                library.files[statement.path.value] = pending[-1]
             except SourceError as error:
                 problems += [d if d.span else Diagnostic(d.code, d.message, statement.path.span, help=d.help) for d in error.diagnostics]
     if problems:
@@ -94,10 +101,10 @@ def open_library(file: File, read: Reader) -> Library:
     return library
 
 
-def _add_definitions(library: Library, file: File, problems: list[Diagnostic]) -> None:
+def _add_definitions(library: Library, file: File) -> None:
     for definition in file.definitions:
         key = (name_space(definition.kind), definition.name.id)
         if key in library.own:
             first = Note("first here", library.own[key].definition.name.span)
-            problems.append(Diagnostic("duplicate-name", f"`{key[1]}` is defined twice", definition.name.span, (first,)))
+            library.duplicates.append(Diagnostic("duplicate-name", f"`{key[1]}` is defined twice", definition.name.span, (first,)))
         library.own.setdefault(key, Function(definition))

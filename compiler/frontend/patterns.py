@@ -11,6 +11,7 @@ from .syntax import Ellipsis, Expression, Name, TypeExpression
 from .values import Label, Scope, Tensor, fresh_label
 
 Evaluate = Callable[[Expression, Scope], object]
+ELEMENT_TYPES = ("f32", "f64", "i32", "u8", "bool", "class")
 
 
 def match_pattern(context: Context, pattern: TypeExpression, tensor: Tensor, scope: Scope, evaluate: Evaluate, place: Span) -> Tensor:
@@ -47,7 +48,7 @@ def axes_text(count: int) -> str:
 
 def _match_dtype(context: Context, pattern: TypeExpression, tensor: Tensor, place: Span) -> None:
     dtype = context.build.type(tensor.node).dtype
-    if pattern.dtype is None:
+    if pattern.dtype not in ELEMENT_TYPES:
         return
     wants_float = pattern.dtype.startswith("f")
     if wants_float != dtype.is_float:

@@ -84,15 +84,17 @@ class Body:
     anchor: int | None = None
     instructions: list[Instruction] = field(default_factory=list)
     split: dict[str, int] = field(default_factory=dict)
-    _known: dict[Instruction, int] = field(default_factory=dict)
+    _known: dict[tuple[Instruction, str], int] = field(default_factory=dict)
     _values: dict[tuple[int, Point], int] = field(default_factory=dict)
 
     def emit(self, instruction: Instruction) -> int:
         """The position of an instruction; equal ones are written once."""
-        if instruction not in self._known:
-            self._known[instruction] = len(self.instructions)
+        spelled = str(instruction.value) if isinstance(instruction, Number) else ""  # 0.0 and -0.0 are equal, and two numbers
+        key = (instruction, spelled)
+        if key not in self._known:
+            self._known[key] = len(self.instructions)
             self.instructions.append(instruction)
-        return self._known[instruction]
+        return self._known[key]
 
     def value(self, number: int, point: Point) -> int:
         """The instruction that holds a value of the graph at a point."""

@@ -1,0 +1,67 @@
+"""Names in `train`, `data` and `tune` blocks: settings that exist, each once, and expressions whose names are defined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..diagnostics import Diagnostic, Note, did_you_mean
+from .blocks import KNOWN, SPACES
+from .library import Library
+from .names import check_expression
+from .references import every
+from .syntax import Block, Definition, Input, Name, Setting, Target
+
+
+def check_block(library: Library, block: Block, model: Definition | None) -> list[Diagnostic]:
+    """What is wrong with the names of one block; `model` is what it speaks of."""
+    found = _duplicates(block)
+    for setting in block.settings:
+        found += _setting(library, block, setting, model)
+    return found
+
+
+def _duplicates(block: Block) -> list[Diagnostic]:
+    first: dict[str, Name] = {}
+    found = []
+    for setting in block.settings:
+        name = setting.name
+        if name.id in first:
+            notes = (Note("first here", first[name.id].span),)
+            found.append(Diagnostic("duplicate-name", f"`{name.id}` is set twice", name.span, notes))
+        first.setdefault(name.id, name)
+    return found
+
+
+def _setting(library: Library, block: Block, setting: Setting, model: Definition | None) -> list[Diagnostic]:
+    name = setting.name.id
+    fields = declared(model) if block.kind == "data" else ()
+    if name in fields:
+        return []
+    if setting.choices:
+        return [] if block.kind == "tune" else [_no_choices(block, setting)]
+    known = ("source", "test", *fields) if block.kind == "data" else KNOWN[block.kind]
+    if name not in known:
+        return [] if block.kind == "data" and model is None else [_unknown(block, setting, known)]
+    if block.kind == "tune":
+        return []
+    library.space = SPACES.get(name, "")
+    try:
+        return check_expression(library, setting.value)
+    finally:
+        library.space = ""
+
+
+def _unknown(block: Block, setting: Setting, known: Sequence[str]) -> Diagnostic:
+    name = setting.name.id
+    mend = did_you_mean(name, known) or f"the settings are {', '.join(known)}"
+    return Diagnostic("unknown-setting", f"a {block.kind} block has no setting `{name}`", setting.name.span, help=mend)
+
+
+def _no_choices(block: Block, setting: Setting) -> Diagnostic:
+    message = f"`in` gives choices to a search and stands in a tune block, not in a {block.kind} block"
+    return Diagnostic("misplaced-statement", message, setting.span, help=f"write `{setting.name.id} = …`")
+
+
+def declared(model: Definition | None) -> tuple[str, ...]:
+    """The inputs and targets of a model, by name."""
+    return tuple(s.name.id for s in every(model.body) if isinstance(s, Input | Target)) if model else ()
