@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from .source import Span
+
+WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -34,39 +36,53 @@ class Diagnostic:
     order: int = field(default=0, compare=False)
 
     def render(self) -> str:
-        """The diagnostic as people read it: `file:line:col: error code: text`, excerpts with carets, notes, help."""
+        """The diagnostic as people read it: `file:line:col: error code: text`, excerpts with carets, notes, calls, help.
+
+        Notes on the line that is shown anyway become carets under it.
+        """
         place = f"{self.span}: " if self.span else ""
         lines = [f"{place}error {self.code}: {self.message}"]
+        beside = [note for note in self.notes if self.span and note.span and _same_line(self.span, note.span)]
         if self.span:
-            lines += excerpt(self.span)
+            lines += excerpt(self.span, beside)
         for note in self.notes:
-            lines += _render_note("note", note)
-        for call in self.calls:
-            lines.append(f"  in: {call.text}" + (f" ({call.span})" if call.span else ""))
+            if note not in beside:
+                lines += _render_note(note)
+        lines += [f"  {call.text}" for call in self.calls]
         if self.help:
             lines.append(f"  help: {self.help}")
         return "\n".join(lines)
 
 
-def _render_note(label: str, note: Note) -> list[str]:
+def _same_line(span: Span, other: Span) -> bool:
+    return span.source is other.source and span.line == other.line
+
+
+def _render_note(note: Note) -> list[str]:
     if note.span is None:
-        return [f"  {label}: {note.text}"]
-    return [f"  {label}: {note.span}: {note.text}", *excerpt(note.span)]
+        return [f"  note: {note.text}"]
+    return [f"  note: {note.span}: {note.text}", *excerpt(note.span)]
 
 
-def excerpt(span: Span) -> list[str]:
-    """The source line of a span and a line of carets under it; long lines are cut round the place."""
-    width = 120
+def excerpt(span: Span, beside: Sequence[Note] = ()) -> list[str]:
+    """The source line of a span and a line of carets under it, then one for each note on that line; long lines are cut round the place."""
     line, column = span.source.position(span.start)
     text = span.source.line(line).replace("\t", " ").rstrip("\r")
-    length = max(1, min(span.end - span.start, len(text) - column + 1))
-    if len(text) > width:
-        first = max(0, column - 1 - width // 3)
-        text = text[first : first + width]
-        column -= first
-        length = max(1, min(length, len(text) - column + 1))
+    first = max(0, column - 1 - WIDTH // 3) if len(text) > WIDTH else 0
     number = f"{line:>5}"
-    return [f"{number} | {text}", f"{' ' * len(number)} | {' ' * (column - 1)}{'^' * length}"]
+    margin = f"{' ' * len(number)} | "
+    lines = [f"{number} | {text[first : first + WIDTH]}", margin + _carets(span, text, first)]
+    for note in beside:
+        assert note.span is not None
+        lines.append(f"{margin}{_carets(note.span, text, first)} {note.text}")
+    return lines
+
+
+def _carets(span: Span, text: str, first: int) -> str:
+    """Carets under a span of a line of which the part from `first` on is shown."""
+    start = max(0, span.column - 1 - first)
+    end = min(span.column - 1 + span.end - span.start, len(text), first + WIDTH) - first
+    return " " * start + "^" * max(1, end - start)
 
 
 def close_names(name: str, known: Iterable[str]) -> list[str]:

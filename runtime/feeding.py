@@ -30,7 +30,7 @@ def data_path(blueprint: Blueprint, given: Path | None) -> Path:
         return given
     settings = blueprint.data_settings
     if settings.source is None:
-        raise DataError("the file names no data: add `data { source = \"rows.npz\" }` or give --data PATH")
+        raise DataError('the file names no data: add `data { source = "rows.npz" }` or give --data PATH')
     try:
         return path_below(source_folder(blueprint), settings.source)
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -192,7 +193,9 @@ class Model:
         for space, size in entry.native.program.spaces.items():
             known = self.blueprint.layout.places.get(space)
             size = size if known is None else max(size, self.blueprint.layout.buffers(space)[1])
-            entry.context[layout.space(space)] = self.memory.ensure(space if known is not None else f"{space}:{entry.native.program.name}", size)
+            entry.context[layout.space(space)] = self.memory.ensure(
+                space if known is not None else f"{space}:{entry.native.program.name}", size
+            )
         entry.context[layout.scratch] = entry.scratch.ctypes.data
         entry.generation = self.memory.generation
 
@@ -404,7 +407,7 @@ class Model:
 
     # --- saving
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one `.safetensors` file, atomically."""
         from .saving import save
 
@@ -417,5 +420,3 @@ class Model:
 def _field(declared: Any) -> Field:
     shape = tuple(d for d in declared.type.shape if isinstance(d, int))
     return Field(declared.name, declared.type.dtype, shape, declared.classes)
-
-

@@ -102,7 +102,7 @@ def path_below(folder: Path, text: str) -> Path:
     """
     relative = PurePosixPath(text)
     if not relative.parts or relative.is_absolute() or any(c in text for c in "\\:\0"):
-        raise ValueError(f"{text!r} is not a path relative to the folder of the file, such as \"data/rows.csv\"")
+        raise ValueError(f'{text!r} is not a path relative to the folder of the file, such as "data/rows.csv"')
     if ".." in relative.parts:
         raise ValueError(f"{text!r} leaves the folder of the file")
     path = folder

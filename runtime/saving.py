@@ -13,8 +13,8 @@ from ..compiler.driver import Unit, open_unit
 from ..compiler.errors import CheckpointError, SourceError
 from ..compiler.frontend.spelling import spell
 from ..compiler.ir.types import F32, F64, TensorType
-from ..compiler.source import Source
 from ..compiler.kernels.placement import pack, unpack
+from ..compiler.source import Source
 from .checkpoint import SavedModel, load_model, save_model
 from .memory import Array
 from .model import Model
@@ -79,7 +79,9 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str]) -> No
         _require(optimizer, wanted, "optimizer states", path)
     best = {label.removeprefix(BEST): value for label, value in saved.optimizer.items() if label.startswith(BEST)}
     if best:
-        _require(best, {f"parameter:{k}": v for k, v in parameters.items()} | {f"state:{k}": v for k, v in states.items()}, "best values", path)
+        _require(
+            best, {f"parameter:{k}": v for k, v in parameters.items()} | {f"state:{k}": v for k, v in states.items()}, "best values", path
+        )
     for kind, values in (("parameter", saved.params), ("state", saved.state), ("fit", saved.fit)):
         for label, value in values.items():
             model.memory.write(f"{kind}:{label}", value)
@@ -128,8 +130,8 @@ def _standing(model: Model, saved: SavedModel, best: Mapping[str, Array]) -> Sta
     position = int(figures.get("position", 0))
     stage = model.blueprint.objective.progress if position else None
     if stage is not None:
-        found = {a.label: saved.optimizer.get(ACCUMULATOR + a.label) for a in stage.accumulators}
-        fits = all((v := found[a.label]) is not None and v.shape == a.type.shape and v.dtype == a.type.dtype.numpy for a in stage.accumulators)
+        found = {a.label: saved.optimizer[ACCUMULATOR + a.label] for a in stage.accumulators if ACCUMULATOR + a.label in saved.optimizer}
+        fits = all(a.label in found and _has_type(found[a.label], a.type) for a in stage.accumulators)
         position = position if fits else 0
         for a in stage.accumulators if fits else ():
             model.blueprint.layout.place(f"accumulator:{a.label}", a.type)
@@ -142,6 +144,10 @@ def _standing(model: Model, saved: SavedModel, best: Mapping[str, Array]) -> Sta
         best_values={key: pack(model.memory.place(key), value) for key, value in best.items()},
         stopped=bool(figures.get("stopped", 0)),
     )
+
+
+def _has_type(value: Array, kind: TensorType) -> bool:
+    return bool(value.shape == kind.shape and value.dtype == kind.dtype.numpy)
 
 
 # --- sources

@@ -16,6 +16,9 @@ from ..ir.op import ShapeError
 from ..ir.ops import Source
 from ..ir.types import F64, U32, DType, Symbol, TensorType
 from ..source import Span
+from .chain import Frame, calls_between, depth_to_show
+from .library import is_standard
+from .limits import MAX_ERRORS
 from .values import Instance, Label, Tensor, Value
 
 MAXIMUM_DEPTH = 60
@@ -83,7 +86,7 @@ class Context:
     states: dict[str, StateVariable] = field(default_factory=dict)
     fits: dict[str, TensorType] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
-    frames: list[Note] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
     sources: dict[str, int] = field(default_factory=dict)
     draws: dict[str, int] = field(default_factory=dict)
 
@@ -99,36 +102,50 @@ class Context:
 
     # provenance and errors
 
+    @property
+    def callee(self) -> str:
+        """The name of what is being called, for messages."""
+        return self.frames[-1].name if self.frames else self.graph.name
+
     @contextmanager
-    def call(self, text: str, span: Span) -> Iterator[None]:
+    def call(self, name: str, span: Span, definition: Span, operands: Sequence[tuple[Value, Span]] = ()) -> Iterator[None]:
         """Note that what follows happens inside a call."""
         if len(self.frames) >= MAXIMUM_DEPTH:
-            self.refuse("too-deep", f"calls nest deeper than {MAXIMUM_DEPTH}; does a definition call itself?", span)
-        self.frames.append(Note(text, span))
-        yield
-        self.frames.pop()
+            mend = "a definition that calls itself needs an `if` that ends it"
+            self.refuse("too-deep", f"calls nest more than {MAXIMUM_DEPTH} levels deep", span, help=mend)
+        self.frames.append(Frame(name, span, definition, operands))
+        try:
+            yield
+        finally:
+            self.frames.pop()
 
     @contextmanager
     def at(self, span: Span, layer: str) -> Iterator[None]:
         """Give nodes made inside their provenance."""
         before = self.build.where
-        calls = tuple(f.span for f in reversed(self.frames) if f.span)
+        calls = tuple(frame.site for frame in reversed(self.frames))
         self.build.where = Where(span, layer, calls)
         try:
             yield
         finally:
             self.build.where = before
 
-    def report(
-        self, code: str, message: str, span: Span | None, notes: Sequence[Note] = (), help: str | None = None
-    ) -> None:
-        """Record a diagnostic with the present chain of calls; the same one is recorded once."""
-        diagnostic = Diagnostic(code, message, span, tuple(notes), tuple(reversed(self.frames)), help)
-        same = [d for d in self.diagnostics if d.span == span and d.code == code and d.message == message]
-        if not same:
-            self.diagnostics.append(diagnostic)
+    def report(self, code: str, message: str, span: Span, notes: Sequence[Note] = (), help: str | None = None) -> None:
+        """Record a diagnostic with the present chain of calls; the same one is recorded once.
 
-    def refuse(self, code: str, message: str, span: Span | None, notes: Sequence[Note] = (), help: str | None = None) -> NoReturn:
+        What comes up inside the library is shown at the user's own call, with what the user gave to it.
+        """
+        depth = depth_to_show(span, self.frames)
+        place, given = span, list(notes)
+        if depth < len(self.frames):
+            place = self.frames[depth].site
+            given = [*self.shown(self.frames[depth].operands), *(n for n in notes if n.span is None or not is_standard(n.span.source))]
+        same = any(d.span == place and d.code == code and d.message == message for d in self.diagnostics)
+        if not same and len(self.diagnostics) <= MAX_ERRORS:
+            calls = calls_between(span, self.frames, depth)
+            self.diagnostics.append(Diagnostic(code, message, place, tuple(dict.fromkeys(given)), calls, help))
+
+    def refuse(self, code: str, message: str, span: Span, notes: Sequence[Note] = (), help: str | None = None) -> NoReturn:
         """Record a diagnostic and give up the statement."""
         self.report(code, message, span, notes, help)
         raise Refused
@@ -141,12 +158,15 @@ class Context:
         try:
             yield
         except ShapeError as error:
-            notes = [
-                Note(f"this is {self.spell(value)}", place)
-                for value, place in operands
-                if isinstance(value, Tensor)
-            ]
-            self.refuse("shape-mismatch", str(error), span, notes, error.help)
+            self.refuse("shape-mismatch", str(error), span, self.shown(operands), error.help)
+
+    def shown(self, operands: Sequence[tuple[Value, Span]]) -> list[Note]:
+        """What each tensor among operands is, at its place."""
+        return [Note(f"this is {self.spell(value)}", place) for value, place in operands if isinstance(value, Tensor) and self.is_said(value)]
+
+    def is_said(self, tensor: Tensor) -> bool:
+        """False for a plain number, which has no shape to show."""
+        return bool(self.build.type(tensor.node).shape)
 
     def finish(self) -> None:
         """Raise everything that was recorded, in the order of the places."""
@@ -167,6 +187,8 @@ class Context:
     def spell(self, value: Value) -> str:
         """A tensor's type a sample, as messages show it."""
         assert isinstance(value, Tensor)
+        if self.build.type(value.node) == TensorType(F64):
+            return "a number"
         dims = ", ".join(map(str, self.body(value)))
         if value.classes is not None:
             return f"class[{value.classes}]" + (f" of shape [{dims}]" if dims else "")

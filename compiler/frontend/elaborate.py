@@ -85,7 +85,7 @@ class Elaborator(Expressions):
         if key in parent.children:
             return parent.children[key]
         settings = Scope()
-        with self.context.call(function.name, site.span):
+        with self.context.call(function.name, site.span, function.definition.span):
             self.bind(function.definition, function.definition.settings or (), arguments, settings, site.span)
         path = parent.path
         if function.definition.kind in ("layer", "cell"):
@@ -102,10 +102,11 @@ class Elaborator(Expressions):
             reason = "are not compiled yet" if definition.kind == "cell" else "are not applied by hand"
             self.context.refuse("unsupported", f"`{instance.function.name}`: {definition.kind}s {reason}", site.span)
         scope = Scope(dict(instance.settings))
+        operands = [*arguments[0], *arguments[1].values()]
         self.instances.append(instance)
         self.occurrences.append({})
         try:
-            with self.context.call(instance.function.name, site.span):
+            with self.context.call(instance.function.name, site.span, definition.span, operands):
                 self.bind(definition, definition.inputs or (), arguments, scope, site.span)
                 value = self.run_body(definition, scope)
         finally:
@@ -118,8 +119,8 @@ class Elaborator(Expressions):
 
     def run_function(self, function: Function, arguments: Arguments, site: Expression) -> Value:
         """Call a one-list function."""
-        scope = Scope()
-        with self.context.call(function.name, site.span):
+        scope, operands = Scope(), [*arguments[0], *arguments[1].values()]
+        with self.context.call(function.name, site.span, function.definition.span, operands):
             self.bind(function.definition, function.definition.inputs or (), arguments, scope, site.span)
             return self.run_body(function.definition, scope)
 
@@ -265,7 +266,7 @@ class Elaborator(Expressions):
             text = statement.message.value
             for name, value in scope.values.items():
                 text = text.replace("{" + name + "}", self.context.spell(value) if isinstance(value, Tensor) else str(value))
-            caller = self.context.frames[-1].span if self.context.frames else statement.span
+            caller = self.context.frames[-1].site if self.context.frames else statement.span
             self.context.refuse("requirement", text, caller)
         if not isinstance(condition, bool | Poison):
             self.context.refuse("type-mismatch", f"`require` needs a truth value, not {describe(condition)}", statement.condition.span)

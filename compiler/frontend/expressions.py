@@ -371,7 +371,7 @@ class Expressions:
         """`x -> f`, `x -> f(settings)`: the left side becomes the first input of the right."""
         left = self.evaluate(expression.left, scope)
         right = expression.right
-        first = (left, expression.left.span)
+        first = (left, _last_stage(expression.left).span)
         if isinstance(right, Call):
             target = self.callee(right.callee, scope)
             if isinstance(left, Poison) or isinstance(target, Poison):
@@ -487,6 +487,11 @@ class Expressions:
                 notes = [Note(f"its axes are [{', '.join(map(str, tensor.axes))}]")]
                 self.context.refuse("unknown-axis", f"{self.context.spell(tensor)} has no axis `{item}`", place, notes)
         return sorted(set(found))
+
+
+def _last_stage(expression: Expression) -> Expression:
+    """What a pipeline's value comes from, the place to show for it."""
+    return expression.right if isinstance(expression, Pipe) else expression
 
 
 def callable_value(value: Value) -> bool:

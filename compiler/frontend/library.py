@@ -29,6 +29,11 @@ def standard_sources() -> dict[str, Source]:
     return {f.name: Source(f"stdlib/{f.name}", f.read_text(encoding="utf-8")) for f in files}
 
 
+def is_standard(source: Source) -> bool:
+    """True for a file of the standard library."""
+    return standard_sources().get(source.name.removeprefix("stdlib/")) is source
+
+
 def name_space(kind: str) -> str:
     """Optimizers and schedules have names of their own, so that a schedule and an initialiser may both be called `constant`."""
     return kind if kind in SPACES else ""

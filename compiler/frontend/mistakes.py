@@ -20,9 +20,9 @@ from .syntax import Block, Definition
 def find_mistakes(library: Library, model: Definition | None, blocks: Mapping[str, Block]) -> list[Diagnostic]:
     """What is wrong with the names of a file and its imports; if anything is, also what elaborating the model shows, each mistake once."""
     found = [d for file in library.files.values() for d in unused_imports(library, file)]
-    found += [d for function in library.own.values() for d in check_definition(library, function.definition)]
+    found += [d for file in library.files.values() for definition in file.definitions for d in check_definition(library, definition)]
     found += [d for block in library.file.blocks for d in check_block(library, block, model)]
-    if found and model is not None:
+    if model is not None and 0 < len(found) <= MAX_ERRORS:
         found = merged(found, _elaborated(library, model, blocks))
     return found
 

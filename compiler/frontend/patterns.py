@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..diagnostics import Note
 from ..source import Span
 from .context import Context
+from .library import is_standard
 from .syntax import Ellipsis, Expression, Name, TypeExpression
 from .values import Label, Scope, Tensor, fresh_label
 
@@ -27,8 +28,9 @@ def match_pattern(context: Context, pattern: TypeExpression, tensor: Tensor, sco
         context.refuse("bad-pattern", "`...` may stand once in a signature", pattern.span)
     missing = len(body) - (len(dims) - len(rest))
     if missing < 0 or (missing and not rest):
-        notes = [Note(f"the signature asks for {pattern.span.text}", pattern.span)]
-        context.refuse("shape-mismatch", f"{context.spell(tensor)} has {axes_text(len(body))}, not {axes_text(len(dims))}", place, notes)
+        count = f"at least {axes_text(len(dims) - 1)}" if rest else axes_text(len(dims))
+        message = f"`{context.callee}` takes {pattern.span.text}, {count}, and this is {context.spell(tensor)}"
+        context.refuse("shape-mismatch", message, place, _signature(pattern))
     kept = list(tensor.axes[rest[0] : rest[0] + missing]) if rest else []
     if rest:
         dims[rest[0] : rest[0] + 1] = [dims[rest[0]]] * missing
@@ -39,6 +41,11 @@ def match_pattern(context: Context, pattern: TypeExpression, tensor: Tensor, sco
         else:
             axes.append(_match_dim(context, dim, size, tensor, scope, evaluate, place))
     return Tensor(tensor.node, tuple(axes), tensor.classes)
+
+
+def _signature(pattern: TypeExpression) -> list[Note]:
+    """Where a person's own signature asks for what did not come; the library's needs no showing."""
+    return [] if is_standard(pattern.span.source) else [Note(f"the signature asks for {pattern.span.text}", pattern.span)]
 
 
 def axes_text(count: int) -> str:
@@ -52,16 +59,17 @@ def _match_dtype(context: Context, pattern: TypeExpression, tensor: Tensor, plac
         return
     wants_float = pattern.dtype.startswith("f")
     if wants_float != dtype.is_float:
-        notes = [Note(f"the signature asks for {pattern.span.text}", pattern.span)]
-        context.refuse("type-mismatch", f"{context.spell(tensor)} is not {pattern.dtype}", place, notes)
+        mend = "`float(x)` turns whole numbers into floats" if wants_float else None
+        message = f"`{context.callee}` takes {pattern.span.text}, and this is {context.spell(tensor)}"
+        context.refuse("type-mismatch", message, place, _signature(pattern), mend)
 
 
 def _match_class(
     context: Context, pattern: TypeExpression, tensor: Tensor, scope: Scope, evaluate: Evaluate, place: Span
 ) -> Tensor:
     if tensor.classes is None:
-        notes = [Note("the signature asks for a class index", pattern.span)]
-        context.refuse("type-mismatch", f"{context.spell(tensor)} is no class index", place, notes, "declare it as `target name: class[N]`")
+        message = f"`{context.callee}` takes a class index here, and this is {context.spell(tensor)}"
+        context.refuse("type-mismatch", message, place, _signature(pattern), "declare the target as `target name: class[N]`")
     if pattern.dims:
         _match_dim(context, pattern.dims[0], tensor.classes, tensor, scope, evaluate, place)
     return tensor
@@ -72,13 +80,14 @@ def _match_dim(
 ) -> Label:
     if isinstance(dim, Name) and dim.id not in scope.values:
         scope.values[dim.id] = size
-        scope.read.add(dim.id)
+        scope.origins[dim.id] = Note(f"`{dim.id}` is {size}: this is {context.spell(tensor)}", place)
         scope.labels[dim.id] = fresh_label(dim.id)
         return scope.labels[dim.id]
     expected = evaluate(dim, scope)
     if expected != size:
-        notes = [Note(f"`{dim.span.text}` is {expected} here", dim.span)]
-        context.refuse("shape-mismatch", f"{context.spell(tensor)} has {size} where `{dim.span.text}` = {expected} is wanted", place, notes)
+        origin = scope.origins.get(dim.span.text, Note(f"`{dim.span.text}` is {expected} here", dim.span))
+        message = f"`{context.callee}` takes `{dim.span.text}` = {expected} here, and this is {context.spell(tensor)}"
+        context.refuse("shape-mismatch", message, place, [origin])
     if isinstance(dim, Name):
         return scope.labels.setdefault(dim.id, fresh_label(dim.id))
     return fresh_label(dim.span.text)

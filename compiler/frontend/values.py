@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .syntax import Definition, Expression
 
 if TYPE_CHECKING:
+    from ..diagnostics import Note
     from ..source import Span
 
 _serial = itertools.count()
@@ -107,12 +108,12 @@ Value = int | float | bool | str | None | tuple["Value", ...] | Tensor | Axes | 
 
 @dataclass
 class Scope:
-    """Names of one body: values, the state variables with their new values, and the axis sizes that signatures bound."""
+    """Names of one body: values, the new values of state variables, the labels of axes, and what gave an axis its size."""
 
     values: dict[str, Value] = field(default_factory=dict)
     next_values: dict[str, Value] = field(default_factory=dict)
     labels: dict[str, Label] = field(default_factory=dict)
-    read: set[str] = field(default_factory=set)
+    origins: dict[str, Note] = field(default_factory=dict)
 
 
 Call = Callable[[list[Value], dict[str, Value], Expression], Value]

@@ -75,12 +75,13 @@ def place_of(graph: Graph, places: Mapping[int, Placement], number: int) -> Plac
 
 @dataclass
 class Body:
-    """Instructions being gathered for one cluster; `members` are computed here, placed values are loaded, the rest is inlined."""
+    """Instructions being gathered for one cluster; `members` and `free` values are computed here, placed ones loaded, the rest inlined."""
 
     graph: Graph
     places: Mapping[int, Placement]
     members: frozenset[int]
     domain: Point
+    free: frozenset[int] = frozenset()
     anchor: int | None = None
     instructions: list[Instruction] = field(default_factory=list)
     split: dict[str, int] = field(default_factory=dict)
@@ -106,7 +107,8 @@ class Body:
     def _make(self, node: Node, point: Point) -> int:
         if node.id == self.anchor:
             return self.emit(Accumulator(node.type.dtype))
-        if base(self.graph, node.id) not in self.members:
+        source = base(self.graph, node.id)
+        if source not in self.members and source not in self.free:
             placement = place_of(self.graph, self.places, node.id)
             if placement is not None:
                 address, split = access(placement, point)

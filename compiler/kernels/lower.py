@@ -81,7 +81,7 @@ class _Lowering:
         """A kernel that writes a value to another place."""
         axes = domain_axes(self.graph.type(number).shape)
         members = frozenset({number}) if inline else frozenset()
-        body = Body(self.graph, self.places, members, identity(axes))
+        body = Body(self.graph, self.places, members, identity(axes), self.fusion.free)
         value = body.value(number, identity(axes))
         address, split = access(target, identity(axes))
         kernel = Nest(split_axes(axes, body.split | split), (), tuple(body.instructions), (Store(address, value),))
@@ -105,7 +105,7 @@ class _Lowering:
         over = cluster.over or ()
         outer = tuple(a for n, a in enumerate(every) if n not in over)
         folded = tuple(a for n, a in enumerate(every) if n in over)
-        body = Body(self.graph, self.places, frozenset(cluster.nodes), identity(every))
+        body = Body(self.graph, self.places, frozenset(cluster.nodes), identity(every), self.fusion.free)
         written = self.stores(cluster, body, identity(every), identity(outer))
         split = body.split
         kernel = Nest(split_axes(outer, split), split_axes(folded, split), tuple(body.instructions), written)
@@ -131,7 +131,7 @@ class _Lowering:
         for operand in node.inputs:
             shape = self.graph.type(operand).shape
             axes = domain_axes(shape)
-            body = Body(self.graph, self.places, frozenset(), identity(axes))
+            body = Body(self.graph, self.places, frozenset(), identity(axes), self.fusion.free)
             value = body.value(operand, identity(axes))
             shifted = tuple(p.times(1, start if n == axis else 0) for n, p in enumerate(identity(axes)))
             address, _ = access(self.places[number], shifted)
@@ -159,7 +159,7 @@ class _Lowering:
         order = b_labels if b_place[1] else (*(x for x in b_labels if x != n), n)
         b_access, split = access(b_place[0], identity([axis[x] for x in order]))
         point = identity([axis[x] for x in op.out])
-        body = Body(self.graph, self.places, frozenset(cluster.nodes), point, number)
+        body = Body(self.graph, self.places, frozenset(cluster.nodes), point, self.fusion.free, number)
         body.split |= split
         written = self.stores(cluster, body, point, point)
         axis = {label: replace(x, split=body.split.get(x.name, 0)) for label, x in axis.items()}

@@ -42,13 +42,17 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Fusion:
-    """The clusters in an order that runs, the cluster of each clustered node, and the values that are stored."""
+    """The clusters in an order that runs, the cluster of each clustered node, and the values that are stored.
+
+    `readers` are the other clusters that read a value; `free` values are computed where they are used, even where they are stored too.
+    """
 
     graph: Graph
     clusters: tuple[Cluster, ...]
     home: dict[int, int]
     stored: frozenset[int]
     readers: dict[int, tuple[int, ...]]
+    free: frozenset[int]
 
 
 def base(graph: Graph, number: int) -> int:
@@ -142,9 +146,7 @@ class _Fuser:
         """The stored or clustered values that computing `number` reads."""
         if number in self.light:
             return sorted(self.light[number][1])
-        if number in self.free and number not in self.home:
-            return []
-        return [number]
+        return [] if number in self.free else [number]
 
     def choose(self, node: Node, operands: list[int]) -> Cluster:
         """The cluster a node joins: that of an operand (the latest first), one that reads the same values, or a new one."""
@@ -191,7 +193,7 @@ class _Fuser:
             kept = tuple(a for a in range(len(cluster.domain)) if a not in (cluster.over or ()))
             spread = isinstance(node.op, Broadcast) and shape == cluster.domain and node.op.axes == kept
             return spread and self.home.get(source) == cluster.number and self.graph.type(source).shape == cluster.outer
-        if number in self.light or (number in self.free and number not in self.home):
+        if number in self.light or number in self.free:
             return all(self.aligned(i, cluster, shape) for i in node.inputs)
         return True
 
@@ -238,7 +240,8 @@ def fuse(graph: Graph) -> Fusion:
     fuser.run()
     stored = frozenset(v for v in fuser.stored if v in fuser.home)
     readers = {value: tuple(c for c in clusters if c != fuser.home.get(value)) for value, clusters in fuser.readers.items()}
-    return Fusion(graph, tuple(_ordered(fuser)), fuser.home, stored, readers)
+    free = frozenset(n for n in fuser.free if not graph[n].op.has(Trait.SOURCE))
+    return Fusion(graph, tuple(_ordered(fuser)), fuser.home, stored, readers, free)
 
 
 def _ordered(fuser: _Fuser) -> list[Cluster]:

@@ -96,7 +96,7 @@ def _stage(graph: Graph, live: set[int], level: dict[int, int], number: int, fro
         total = final.add(Source("accumulator", accumulator.label, accumulator.type), (), node.where)
         carried[node.id] = total if accumulator.type == node.type else final.add(Cast(node.type.dtype), [total], node.where)
     wanted = {name: value for name, value in results.items() if level[value] == number}
-    later = [n for n in live if level[n] == number and not is_batched(graph, n) and n not in wanted.values()]
+    later = [n for n in sorted(live) if level[n] == number and not is_batched(graph, n)]
     ends = [*wanted.values(), *later]
     made = _copy(graph, final, graph.ancestors(ends) & {n for n in live if not is_batched(graph, n)}, known, carried)
     final.outputs = {name: made[value] for name, value in wanted.items()} | {f"value:{n}": made[n] for n in later}

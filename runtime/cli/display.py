@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,10 +13,7 @@ if TYPE_CHECKING:
     from ..training import Progress
 
 
-class Display(Protocol):
-    """Shows where training is."""
-
-    def __call__(self, progress: Progress) -> None: ...
+Display = Callable[["Progress"], None]
 
 
 @contextmanager
@@ -46,7 +42,9 @@ def _live(bars: Any, task: Any, progress: Progress) -> None:
     width = len(str(progress.epochs))
     done = progress.rows if progress.finished else progress.rows_done
     figures = f"{spell_figures(progress.train)}  {_speed(progress)}  {duration(progress.seconds_left)} left"
-    bars.update(task, description=f"epoch {progress.epoch:>{width}}/{progress.epochs}", total=progress.rows, completed=done, figures=figures)
+    bars.update(
+        task, description=f"epoch {progress.epoch:>{width}}/{progress.epochs}", total=progress.rows, completed=done, figures=figures
+    )
     if progress.finished:
         bars.console.print(line(progress), markup=False, highlight=False)
 
@@ -77,10 +75,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m {whole % 60:02}s"
     return f"{whole // 3600}h {whole % 3600 // 60:02}m"
-
-
-def stopwatch() -> Iterator[str]:
-    """Each turn: the time since the watch was made."""
-    start = time.perf_counter()
-    while True:
-        yield duration(time.perf_counter() - start)

@@ -16,19 +16,13 @@ MOST_THREADS = 256
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Assignments(click.ParamType):
-    """`NAME=VALUE`, where the value is written as in a `.nn` file."""
-
-    name = "name=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """The name and the text of the value."""
-        if isinstance(value, tuple):
-            return value
-        name, sign, text = str(value).partition("=")
+def _assignments(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Names and texts of `NAME=VALUE`, the values written as in a `.nn` file."""
+    pairs = [value.partition("=") for value in values]
+    for value, (name, sign, text) in zip(values, pairs, strict=True):
         if not sign or not name.strip() or not text.strip():
-            self.fail(f"{value!r} is not NAME=VALUE, such as hidden=64 or train.optimizer.lr=1e-3", param, ctx)
-        return name.strip(), text.strip()
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE, such as hidden=64 or train.optimizer.lr=1e-3", ctx, param)
+    return tuple((name.strip(), text.strip()) for name, _, text in pairs)
 
 
 def file_argument() -> Decorator:
@@ -44,7 +38,7 @@ def model_argument() -> Decorator:
 def set_option() -> Decorator:
     """Settings of the model and of its blocks."""
     text = "Set a value of the file: hidden=64, train.epochs=3, train.optimizer.lr=1e-3. May be repeated."
-    return click.option("--set", "settings", metavar="NAME=VALUE", type=Assignments(), multiple=True, help=text)
+    return click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, callback=_assignments, help=text)
 
 
 def threads_option() -> Decorator:

@@ -21,7 +21,9 @@ SHOWN_VALUES = 8
 @click.command("predict")
 @model_argument()
 @data_option("Rows of the inputs: .npz, .npy, .csv or .tsv.", required=True)
-@click.option("-o", "output", metavar="OUT", type=click.Path(path_type=Path, dir_okay=False), help="Write all predictions to a .npz or .csv file.")
+@click.option(
+    "-o", "output", metavar="OUT", type=click.Path(path_type=Path, dir_okay=False), help="Write all predictions to a .npz or .csv file."
+)
 @threads_option()
 def command(model: Path, data: Path, output: Path | None, threads: int | None) -> None:
     """Predictions of a saved model: `prediction`, and for a model of classes the likeliest `class` and its `label`.

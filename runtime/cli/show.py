@@ -37,12 +37,20 @@ def _view_options(function: Callable[..., None]) -> Callable[..., None]:
 @file_argument()
 @_view_options
 @click.option("--after", metavar="PASS", help="The op graph after a pass.")
-@click.option("--entry", default="train", show_default=True, help=f"The program to show: {', '.join(ENTRIES)}; evaluate.1 is a second pass.")
+@click.option(
+    "--entry", default="train", show_default=True, help=f"The program to show: {', '.join(ENTRIES)}; evaluate.1 is a second pass."
+)
 @click.option("-o", "output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file instead of the terminal.")
 @set_option()
 @threads_option()
 def command(
-    file: Path, view: str | None, after: str | None, entry: str, output: Path | None, settings: tuple[tuple[str, str], ...], threads: int | None
+    file: Path,
+    view: str | None,
+    after: str | None,
+    entry: str,
+    output: Path | None,
+    settings: tuple[tuple[str, str], ...],
+    threads: int | None,
 ) -> None:
     """Show what a file becomes on its way to machine code."""
     from .options import blueprint_of

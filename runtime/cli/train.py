@@ -25,7 +25,7 @@ SAVE_SECONDS = 30.0
 INTERRUPTED = 130
 
 
-class Interrupted(Exception):
+class InterruptedTrainingError(Exception):
     """The user asked to stop; the model stands between two steps."""
 
 
@@ -43,7 +43,7 @@ class Watch:
         """Told by the training loop about ten times a second."""
         self.display(progress)
         if self.asked.is_set():
-            raise Interrupted
+            raise InterruptedTrainingError
         if time.monotonic() - self.saved > SAVE_SECONDS:
             self.model.save(self.output)
             self.saved = time.monotonic()
@@ -52,11 +52,15 @@ class Watch:
 @click.command("train")
 @file_argument()
 @data_option("Rows to train on: .npz, .npy, .csv or .tsv.  [default: the source of the data block]")
-@click.option("-o", "output", metavar="MODEL", type=click.Path(path_type=Path, dir_okay=False), help="Where to save.  [default: NAME.safetensors]")
+@click.option(
+    "-o", "output", metavar="MODEL", type=click.Path(path_type=Path, dir_okay=False), help="Where to save.  [default: NAME.safetensors]"
+)
 @set_option()
 @click.option("--resume", is_flag=True, help="Go on from the saved model; the result is the same, to the bit, as without the interruption.")
 @threads_option()
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Decides first values, order, dropout and splits.  [default: the train block]")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), help="Decides first values, order, dropout and splits.  [default: the train block]"
+)
 def command(
     file: Path,
     data: Path | None,
@@ -114,14 +118,14 @@ def _fit(model: Model, split: Split, target: Path, *, resume: bool) -> None:
         watch = Watch(model, target, display, asked)
         try:
             model.fit(split.training, report=watch, resume=resume)
-        except Interrupted:
+        except InterruptedTrainingError:
             model.save(target)
             ended = True
         else:
             ended = False
     if ended:
-        where = f"epoch {model.standing.epochs + 1}" if model.standing.position else f"after epoch {model.standing.epochs}"
-        click.echo(f"interrupted in {where}: saved {target}; --resume goes on from there".replace("in after", "after"), err=True)
+        where = f"in epoch {model.standing.epochs + 1}" if model.standing.position else f"after epoch {model.standing.epochs}"
+        click.echo(f"interrupted {where}: saved {target}; --resume goes on from there", err=True)
         click.get_current_context().exit(INTERRUPTED)
 
 

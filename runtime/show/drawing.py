@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
@@ -82,7 +83,7 @@ def _ranked(picture: Picture) -> Layout:
         layout.chains.append([arrow.start, *range(len(places), len(places) + len(bends)), arrow.end])
         places += [Place(rank) for rank in bends]
     for chain in layout.chains:
-        for upper, lower in zip(chain, chain[1:], strict=False):
+        for upper, lower in itertools.pairwise(chain):
             layout.below.setdefault(upper, []).append(lower)
             layout.above.setdefault(lower, []).append(upper)
     return layout
@@ -115,7 +116,7 @@ def _mean(values: Iterable[float], otherwise: float) -> float:
 def _set_across(layout: Layout, rows: list[list[int]]) -> None:
     """Centres from left to right: packed, then drawn towards the mean of the neighbours as far as the row allows."""
     for row in rows:
-        _pack(layout, row, {n: 0.0 for n in row})
+        _pack(layout, row, dict.fromkeys(row, 0.0))
     for sweep in range(SWEEPS):
         down = sweep % 2 == 0
         neighbours = layout.above if down else layout.below
@@ -153,9 +154,8 @@ def _set_down(layout: Layout, rows: list[list[int]]) -> None:
 def _box(box: Box, place: Place) -> list[str]:
     x, y = place.x - place.width / 2, place.y - place.height / 2
     round_ = place.height / 2 if box.kind in ("input", "target", "output") else 4
-    lines = [
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{place.width:.1f}" height="{place.height:.1f}" rx="{round_:.1f}" fill="{FILLS[box.kind]}" stroke="#888"/>'
-    ]
+    size = f'width="{place.width:.1f}" height="{place.height:.1f}" rx="{round_:.1f}"'
+    lines = [f'<rect x="{x:.1f}" y="{y:.1f}" {size} fill="{FILLS[box.kind]}" stroke="#888"/>']
     title = place.y + 4 - (LINE / 2 if box.detail else 0)
     lines.append(f'<text x="{place.x:.1f}" y="{title:.1f}" text-anchor="middle" font-weight="bold">{escape(box.title)}</text>')
     if box.detail:
@@ -168,7 +168,7 @@ def _arrow(places: list[Place], label: str) -> list[str]:
     start, end = places[0], places[-1]
     points = [(start.x, start.y + start.height / 2), *((p.x, p.y) for p in places[1:-1]), (end.x, end.y - end.height / 2)]
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         middle = (y0 + y1) / 2
         path += f" C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {y1:.1f}"
     x, y = points[0][0] * 0.7 + points[1][0] * 0.3, points[0][1] + 16

@@ -43,7 +43,9 @@ def kernel_listing(blueprint: Blueprint, program: Program) -> str:
     parts = []
     for row, launch in zip(kernel_rows(blueprint, program), program.launches, strict=True):
         head = f"# {row.number} {row.label}  {row.place}"
-        parts.append(f"{head}\n# {row.cost.flops:,} operations, {row.cost.bytes:,} bytes at {program.capacity} rows\n{print_kernel(launch.kernel)}")
+        parts.append(
+            f"{head}\n# {row.cost.flops:,} operations, {row.cost.bytes:,} bytes at {program.capacity} rows\n{print_kernel(launch.kernel)}"
+        )
     return "\n\n".join(parts)
 
 

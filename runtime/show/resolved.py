@@ -58,10 +58,12 @@ def resolve(blueprint: Blueprint) -> str:
 
 
 def _apply(text: str, edits: list[Edit]) -> str:
-    """All edits, from the back so that places stay right; insertions at one place keep their order."""
-    for edit in sorted(reversed(edits), key=lambda e: (e.start, e.end), reverse=True):
-        text = text[: edit.start] + edit.text + text[edit.end :]
-    return text
+    """All edits, in the order of their places; insertions at one place keep their order."""
+    parts, position = [], 0
+    for edit in sorted(edits, key=lambda e: (e.start, e.end)):
+        parts += [text[position : edit.start], edit.text]
+        position = edit.end
+    return "".join([*parts, text[position:]])
 
 
 # --- the model

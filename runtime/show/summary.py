@@ -43,7 +43,9 @@ def summarise(blueprint: Blueprint) -> Summary:
         rows.append(_row(layer, 0 if layer.path in counted else _own(layer, model.layers, sizes)))
         counted.add(layer.path)
     graph = model.graph
-    fields = tuple(f"{'target' if f.name in model.targets else 'input'} {f.name}: {declared(blueprint, f.name)}" for f in model.fields.values())
+    fields = tuple(
+        f"{'target' if f.name in model.targets else 'input'} {f.name}: {declared(blueprint, f.name)}" for f in model.fields.values()
+    )
     outputs = tuple(f"{name.removeprefix('metric:')}: {graph.type(node)}" for name, node in graph.outputs.items() if not _internal(name))
     total = sum(sizes.values())
     return Summary(blueprint.unit.model.name.id, tuple(rows), fields, outputs, total, total * blueprint.real.bytes)
