@@ -141,7 +141,14 @@ def _moved(kernel: Kernel) -> int:
 
 
 def partition(kernel: Contract, target: Target, capacity: int, threads: int) -> str:
-    """How `emit_contract` is to cut a product: by rows, as its neighbours are, while every thread gets a full register tile of them."""
+    """How `emit_contract` is to cut a product.
+
+    By columns where the second factor is what weighs: a thread then owns columns of a weight, and the same ones when it computes and
+    applies their gradient, so that a weight and its optimizer state stay in one core's cache. Else by rows, as its neighbours are, while
+    every thread gets a full register tile of them.
+    """
+    if _columns_pay(kernel, target, capacity, threads):
+        return "n"
     counted = _counted(kernel)
     if not counted:
         return "auto"
@@ -149,6 +156,16 @@ def partition(kernel: Contract, target: Target, capacity: int, threads: int) -> 
     if capacity >= threads and rows >= threads * target.tile(kernel.dtype)[0]:
         return "batch" if counted is kernel.batch else "m"
     return "n"
+
+
+def _columns_pay(kernel: Contract, target: Target, capacity: int, threads: int) -> bool:
+    """True when panels of columns share out evenly and are more memory than all the rest of the product."""
+    panels = -(-points((kernel.n,), {}) // target.panel(kernel.dtype))
+    if threads == 1 or kernel.batch or (panels % threads and panels < 8 * threads):
+        return False
+    m, n, k = (points(axes, {BATCH.name: capacity}) for axes in (kernel.m, (kernel.n,), kernel.k))
+    weight, rest = (m * n, m * k + k * n) if any(a.extent == BATCH for a in kernel.k) else (k * n, m * k + m * n)
+    return weight > rest
 
 
 def _counted(kernel: Kernel) -> tuple[Axis, ...]:

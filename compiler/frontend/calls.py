@@ -9,7 +9,7 @@ from ..diagnostics import Diagnostic, did_you_mean
 from ..source import Span
 from . import primitives
 from .library import Library
-from .syntax import Argument, Call, Definition, Expression, Name, Parameter, Pipe, With
+from .syntax import Argument, Call, Definition, Expression, Listing, Name, Parameter, Pipe, With
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,10 @@ def _check(known: _List, piped: int, arguments: Sequence[Argument], site: Span) 
     count = piped + len(positional)
     if count > len(known.names):
         yield Diagnostic("bad-argument", f"{known.owner} takes {_count(known)}, not {count}", site, help=_mend(known))
+    for name, argument in zip(known.names[piped:], positional, strict=False):
+        if name == "over" and isinstance(argument.value, Listing):
+            mend = f"write `over = {argument.value.span.text}`"
+            yield Diagnostic("bad-argument", "a list of axes is given by name, so that its names are axes", argument.span, help=mend)
     given = set(known.names[:count])
     named = False
     for argument in arguments:

@@ -36,6 +36,11 @@ def depth_to_show(span: Span, frames: Sequence[Frame]) -> int:
     return own[-1] if own else len(frames)
 
 
+def innermost_own(places: Sequence[Span]) -> Span:
+    """The first of some places, innermost first, that is the user's own; the outermost when none is."""
+    return next((place for place in places if not is_standard(place.source)), places[-1])
+
+
 def calls_between(span: Span, frames: Sequence[Frame], shown: int) -> tuple[Note, ...]:
     """The calls that led to a mistake at `span`, innermost first; `frames` are outermost first, the first `shown` lead to the place shown."""
     places = [*(frame.site for frame in frames), span]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,10 +24,16 @@ from .values import Instance, Label, Tensor, Value
 
 MAXIMUM_DEPTH = 60
 MAXIMUM_NODES = 100_000
+MAXIMUM_STATEMENTS = 300_000
+MAXIMUM_ELEMENTS = 2**31 - 1
 
 
 class Refused(Exception):
     """A statement cannot go on; its diagnostic is recorded."""
+
+
+class Exhausted(Exception):
+    """The whole elaboration cannot go on: a limit is passed, and its diagnostic is recorded."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ class Context:
     frames: list[Frame] = field(default_factory=list)
     sources: dict[str, int] = field(default_factory=dict)
     draws: dict[str, int] = field(default_factory=dict)
+    statements: int = 0
 
     @property
     def graph(self) -> Graph:
@@ -150,15 +158,41 @@ class Context:
         self.report(code, message, span, notes, help)
         raise Refused
 
+    def spend(self, span: Span) -> None:
+        """Count a statement; a model that takes too many to unroll is given up as a whole."""
+        self.statements += 1
+        if self.statements > MAXIMUM_STATEMENTS:
+            mend = "make the counts of `repeat` smaller"
+            self.report("too-large", f"the model unrolls to more than {MAXIMUM_STATEMENTS} statements", span, help=mend)
+            raise Exhausted
+
+    @contextmanager
+    def stack(self, place: Span) -> Iterator[None]:
+        """Run an elaboration, which ends early when a limit is passed."""
+        try:
+            yield
+        except Exhausted:
+            pass
+        except RecursionError:
+            self.report("too-deep", "calls and expressions nest too deep", place, help="give parts of expressions names of their own")
+
     @contextmanager
     def shapes(self, span: Span, operands: Sequence[tuple[Value, Span]]) -> Iterator[None]:
-        """Turn a `ShapeError` into a diagnostic that shows both ends with their shapes."""
-        if len(self.graph) > MAXIMUM_NODES:
-            self.refuse("too-large", f"the model needs more than {MAXIMUM_NODES} operations", span)
+        """Turn a `ShapeError` into a diagnostic that shows both ends with their shapes, and refuse what is too large."""
+        before = len(self.graph)
+        if before > MAXIMUM_NODES:
+            self.report("too-large", f"the model needs more than {MAXIMUM_NODES} operations", span)
+            raise Exhausted
         try:
             yield
         except ShapeError as error:
             self.refuse("shape-mismatch", str(error), span, self.shown(operands), error.help)
+        for number in range(before, len(self.graph)):
+            shape = self.graph[number].type.shape
+            size = math.prod(d for d in shape if isinstance(d, int))
+            if size > MAXIMUM_ELEMENTS:
+                dims = [d for d in shape if isinstance(d, int)]
+                self.refuse("too-large", f"{dims} has {size} elements, more than {MAXIMUM_ELEMENTS}", span, self.shown(operands))
 
     def shown(self, operands: Sequence[tuple[Value, Span]]) -> list[Note]:
         """What each tensor among operands is, at its place."""

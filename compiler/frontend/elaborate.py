@@ -16,9 +16,10 @@ from ..ir.graph import Graph
 from ..ir.ops import Source
 from ..ir.types import BATCH, DTYPES, F32, I32, DType, TensorType
 from ..source import Span
+from .cells import check_over_time
 from .context import Context, Field, Layer, Parameter, Refused, StateVariable, instance_label
 from .expressions import Arguments, Expressions
-from .library import Library
+from .library import Library, is_standard
 from .patterns import match_pattern
 from .syntax import (
     Assign,
@@ -97,10 +98,16 @@ class Elaborator(Expressions):
 
     def apply(self, instance: Instance, arguments: Arguments, site: Expression) -> Value:
         """Apply a layer, a two-list function or a cell."""
+        kind = instance.function.definition.kind
+        if kind == "cell":
+            return check_over_time(self, instance, arguments, site)
+        if kind not in ("layer", "fn"):
+            self.context.refuse("unsupported", f"`{instance.function.name}`: {kind}s are not applied by hand", site.span)
+        return self.applied(instance, arguments, site)
+
+    def applied(self, instance: Instance, arguments: Arguments, site: Expression) -> Value:
+        """The value of a body whose settings are known."""
         definition = instance.function.definition
-        if definition.kind not in ("layer", "fn"):
-            reason = "are not compiled yet" if definition.kind == "cell" else "are not applied by hand"
-            self.context.refuse("unsupported", f"`{instance.function.name}`: {definition.kind}s {reason}", site.span)
         scope = Scope(dict(instance.settings))
         operands = [*arguments[0], *arguments[1].values()]
         self.instances.append(instance)
@@ -183,6 +190,7 @@ class Elaborator(Expressions):
     def run(self, statements: Sequence[Statement], scope: Scope) -> None:
         """Statements in order; one that fails poisons the names it would have bound, and the rest goes on."""
         for statement in statements:
+            self.context.spend(statement.span)
             try:
                 self.statement(statement, scope)
             except Refused:
@@ -317,7 +325,8 @@ class Elaborator(Expressions):
         for name in statement.names:
             label = instance_label(self.instances[-1], name.id)
             shape = self.dims(statement.type, scope) if statement.type else self.state_shape
-            kind = TensorType(self.context.real, shape)
+            samples = (BATCH,) if self.instances[-1].function.definition.kind == "cell" else ()
+            kind = TensorType(self.context.real, (*samples, *shape))
             with self.at(statement.span):
                 node = self.context.source("state", label, kind)
                 init = self.evaluate(statement.init, scope)
@@ -334,7 +343,8 @@ class Elaborator(Expressions):
         state = self.context.states[label]
         place = [(value, statement.value.span)]
         with self.context.shapes(statement.span, place), self.at(statement.span):
-            if self.context.batched(value) or self.context.body(value) != state.type.shape:
+            differs = self.context.batched(value) and BATCH not in state.type.shape
+            if differs or self.context.body(value) != tuple(d for d in state.type.shape if d != BATCH):
                 message = f"the new value of `{name}` is {self.context.spell(value)}, the state {list(state.type.shape)}"
                 self.context.refuse("shape-mismatch", message, statement.value.span)
             self.context.graph.outputs[f"next:{label}"] = self.context.build.cast(value.node, state.type.dtype)
@@ -435,7 +445,9 @@ def elaborate(
     """The op graph of a model with settings; raises SourceError with everything that is wrong."""
     context = Context(Build(Graph(definition.name.id), real), training)
     elaborator = Elaborator(context, library)
-    chosen = elaborator.model(definition, settings)
+    chosen: dict[str, Value] = {}
+    with context.stack(definition.name.span):
+        chosen = elaborator.model(definition, settings)
     context.finish()
     return Elaboration(
         context.graph, context.fields, frozenset(context.targets), context.parameters, context.states, context.fits,
@@ -472,14 +484,16 @@ def apply_function(
             instance.settings = settings.values
     if instance is None:
         raise SourceError([Diagnostic("type-mismatch", f"{describe(value)} cannot be used here", place)])
+    definition, site = instance.function.definition, place if is_standard(instance.span.source) else instance.span
     scope = Scope({**names, **instance.settings})
-    elaborator.instances.append(Instance(instance.function, instance.settings, path, place))
+    elaborator.instances.append(Instance(instance.function, instance.settings, path, site))
+    labelled = [elaborator.unnamed(a.node) if isinstance(a, Tensor) else a for a in arguments]
+    given: Arguments = ([(a, site) for a in labelled], {})
     result: Value = None
     try:
-        labelled = [elaborator.unnamed(a.node) if isinstance(a, Tensor) else a for a in arguments]
-        given: Arguments = ([(a, place) for a in labelled], {})
-        elaborator.bind(instance.function.definition, instance.function.definition.inputs or (), given, scope, place)
-        result = elaborator.run_body(instance.function.definition, scope)
+        with context.stack(site), context.call(definition.name.id, site, definition.span):
+            elaborator.bind(definition, definition.inputs or (), given, scope, site)
+            result = elaborator.run_body(definition, scope)
     except Refused:
         pass
     context.finish()

