@@ -15,22 +15,23 @@ from .backend.target import Target
 from .diagnostics import Diagnostic, Note
 from .errors import SourceError
 from .frontend.blocks import DataSettings, TrainSettings, read_data, read_train, unscheduled
+from .frontend.chain import innermost_own
 from .frontend.context import Parameter, StateVariable
 from .frontend.elaborate import Elaboration, apply_function, elaborate
 from .frontend.library import Library, Reader, open_library
 from .frontend.mistakes import capped, find_mistakes
 from .frontend.parser import parse
 from .frontend.syntax import Block, Definition
-from .frontend.values import Function, Instance, Tensor, Value
+from .frontend.values import Function, Instance, Tensor, Value, describe
 from .ir.build import Build
 from .ir.evaluate import evaluate
 from .ir.graph import NOWHERE, Graph, Node, rewrite
 from .ir.op import Array
 from .ir.ops import Reduce, Source
-from .ir.types import BATCH, F32, F64, I32, DType, TensorType
+from .ir.types import BATCH, F32, F64, I32, DType, Shape, TensorType
 from .kernels.lower import Lowered, lower
-from .kernels.model import rename
 from .kernels.memory import plan
+from .kernels.model import rename
 from .kernels.placement import Placement
 from .kernels.program import ARENA, Buffer, Gather, Launch, Program
 from .layout import SPACES, Layout, panelled_parameters
@@ -66,7 +67,9 @@ def open_unit(text: Text, read: Reader) -> Unit:
         blocks.setdefault(block.kind, block)
     models = [d for d in file.definitions if d.kind == "model"]
     if len(models) > 1:
-        problems.append(Diagnostic("duplicate-name", "a file has one model", models[1].name.span, (Note("first here", models[0].name.span),)))
+        problems.append(
+            Diagnostic("duplicate-name", "a file has one model", models[1].name.span, (Note("first here", models[0].name.span),))
+        )
     if not models:
         problems.append(Diagnostic("no-model", "the file has no model", Span(text, 0, 0), help="add `model name() { … }`"))
     problems += find_mistakes(library, models[0] if len(models) == 1 else None, blocks)
@@ -194,9 +197,9 @@ class Blueprint:
         for label, parameter in self.training.parameters.items():
             for penalty in self._penalties(parameter):
                 build.where = parameter.where
-                value = apply_function(self.unit.library, build, penalty, [Tensor(nodes[label])], {}, self.train_settings.place).value
-                if isinstance(value, Tensor):
-                    total = build.add(total, build.cast(value.node, self.real))
+                place = innermost_own([penalty.span, *parameter.where.places, self.train_settings.place])
+                value = apply_function(self.unit.library, build, penalty, [Tensor(nodes[label])], {}, place).value
+                total = build.add(total, build.cast(_returned(build, value, (), "a penalty is one number", place), self.real))
         build.where = graph[loss].where
         return dict(zip(nodes, differentiate(build, total, list(nodes.values())), strict=True))
 
@@ -228,16 +231,17 @@ class Blueprint:
         optimizer = settings.optimizer
         if "lr" in optimizer.settings:
             rate = apply_function(self.unit.library, build, settings.schedule, [optimizer.settings["lr"]], names, place).value
-            optimizer = unscheduled(optimizer, {"lr": rate})
+            span = innermost_own([settings.schedule.span, place])
+            optimizer = unscheduled(optimizer, {"lr": Tensor(_returned(build, rate, (), "a schedule returns the learning rate", span))})
         node = next(n.id for n in graph if isinstance(n.op, Source) and n.op.key == f"parameter:{label}")
         before = dict(graph.outputs)
         values = [Tensor(node), Tensor(gradient)]
         done = apply_function(self.unit.library, build, optimizer, values, names, place, path=label)
         states = {k.removeprefix("next:"): v for k, v in graph.outputs.items() if k.startswith("next:") and k not in before}
         graph.outputs = before
-        if not isinstance(done.value, Tensor):
-            raise SourceError([Diagnostic("type-mismatch", "an optimizer returns the new value of the parameter", place)])
-        graph.outputs[f"parameter:{label}"] = build.cast(done.value.node, self.real)
+        place = innermost_own([optimizer.span, place])
+        renewed = _returned(build, done.value, build.type(node).shape, "an optimizer returns the new value of the parameter", place)
+        graph.outputs[f"parameter:{label}"] = build.cast(renewed, self.real)
         for state, value in states.items():
             graph.outputs[f"state:{state}"] = value
         return done.states
@@ -259,19 +263,24 @@ class Blueprint:
 
     def initial(self, parameter: Parameter | StateVariable, seed: int) -> Array:
         """The first value of a parameter or state: its initialiser, run by the reference evaluator."""
+        sources = dict.fromkeys(RUNTIME, 0.0) | {"seed": float(seed)}
+        return evaluate(self.initial_graph(parameter), sources)["value"]
+
+    def initial_graph(self, parameter: Parameter | StateVariable) -> Graph:
+        """What an initialiser computes; raises SourceError when it does not fit."""
         shape = tuple(d for d in parameter.type.shape if isinstance(d, int))
         build = Build(Graph("initial"), self.real, parameter.where)
-        place = parameter.where.span or self.unit.model.span
+        place = innermost_own([*parameter.where.places, self.unit.model.span])
         value: Value = parameter.init
         if isinstance(value, Function | Instance):
             value = apply_function(self.unit.library, build, value, [shape], {}, place, path=parameter.label).value
-        if isinstance(value, int | float):
-            value = Tensor(build.constant(float(value)))
-        if not isinstance(value, Tensor):
-            raise SourceError([Diagnostic("type-mismatch", "an initialiser gives a value for a shape", place)])
-        build.graph.outputs["value"] = build.broadcast_to(build.cast(value.node, self.real), shape)
-        sources = {name: 0.0 for name in RUNTIME} | {"seed": float(seed)}
-        return evaluate(build.graph, sources)["value"]
+        what = f"the first value of `{parameter.label}`"
+        if isinstance(value, Tensor) and build.type(value.node).shape == shape:
+            node = value.node
+        else:
+            node = build.broadcast(_returned(build, value, (), f"{what} has its shape {list(shape)}", place), shape, ())
+        build.graph.outputs["value"] = build.cast(node, self.real)
+        return build.graph
 
     # --- programs
 
@@ -349,13 +358,27 @@ class Blueprint:
             if entry not in fields:
                 continue
             value = build.add_op(Source("input", entry.name, entry.type))
-            outside = build.apply("or", build.lt(value, build.constant(0, I32)), build.apply("ge", value, build.constant(entry.classes or 0, I32)))
+            outside = build.apply(
+                "or", build.lt(value, build.constant(0, I32)), build.apply("ge", value, build.constant(entry.classes or 0, I32))
+            )
             bad = build.add_op(Reduce("any", (0,)), outside)
             fault = build.apply("max", fault, build.select(bad, build.constant(number, I32), build.constant(0, I32)))
         build.graph.outputs["output:fault"] = fault
         lowered = self._lower(optimise(build.graph))
         renamed = {name: f"check.{name}" for name in lowered.temporaries}
         return _renamed(lowered, renamed), "output:fault"
+
+
+def _returned(build: Build, value: Value, shape: Shape, wanted: str, place: Span) -> int:
+    """The node of what a body outside the model returned, which must have a shape."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = Tensor(build.constant(float(value)))
+    if not isinstance(value, Tensor):
+        raise SourceError([Diagnostic("type-mismatch", f"{wanted}, not {describe(value)}", place)])
+    kind = build.type(value.node)
+    if kind.shape != shape:
+        raise SourceError([Diagnostic("shape-mismatch", f"{wanted}, not {kind}", place)])
+    return value.node
 
 
 def mean_over_batch(build: Build, value: int) -> int:

@@ -77,4 +77,3 @@ def panelled_parameters(graphs: Iterable[Graph]) -> frozenset[str]:
                     if user.op.out and labels[-1] == user.op.out[-1]:
                         wanted.add(node.op.key)
     return frozenset(wanted - refused)
-

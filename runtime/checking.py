@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ..compiler.diagnostics import Diagnostic
 from ..compiler.driver import Blueprint
 from ..compiler.errors import SourceError
-from ..compiler.frontend.context import in_order
+from ..compiler.frontend.mistakes import capped, merged
 
 
 def check(blueprint: Blueprint) -> None:
@@ -19,7 +20,9 @@ def check(blueprint: Blueprint) -> None:
         lambda: blueprint.data_settings,
     )
     outputs = blueprint.inference.graph.outputs
+    started = {**blueprint.inference.parameters, **blueprint.inference.states}
     _gather(
+        *(partial(blueprint.initial_graph, variable) for variable in started.values()),
         lambda: blueprint.objective if "loss" in outputs else None,
         lambda: blueprint.predict_graph() if "predict" in outputs else None,
         lambda: blueprint.evaluation,
@@ -34,6 +37,6 @@ def _gather(*stages: Callable[[], object]) -> None:
         try:
             stage()
         except SourceError as error:
-            found += [d for d in error.diagnostics if d not in found]
+            found = merged(found, error.diagnostics)
     if found:
-        raise SourceError(in_order(found))
+        raise SourceError(capped(found))

@@ -14,6 +14,7 @@ from ..compiler.backend.program import Native, build
 from ..compiler.driver import RUNTIME, Blueprint
 from ..compiler.errors import DataError, RanvierError
 from ..compiler.ir.evaluate import evaluate as reference
+from ..compiler.ir.ops import elements
 from ..compiler.ir.types import F64, TensorType
 from ..compiler.passes.stream import Stage
 from .data import Field, fit_arrays
@@ -414,7 +415,8 @@ class Model:
         save(self, path)
 
     def __repr__(self) -> str:
-        return f"<ranvier model {self.blueprint.unit.model.name.id}, {sum(self.memory.read(f'parameter:{n}').size for n in self.params)} parameters>"
+        count = sum(elements(p.type.shape) for p in self.blueprint.inference.parameters.values())
+        return f"<ranvier model {self.blueprint.unit.model.name.id}, {count} parameters>"
 
 
 def _field(declared: Any) -> Field:

@@ -1,1 +1,1 @@
-
+"""From kernels to native code: LLVM text, the two generators, vector maths, threads, the object cache, linking."""

@@ -47,6 +47,8 @@ def _first(elaborator: Elaborator, instance: Instance, arguments: Arguments, sit
     dims = len(pattern.dims) if pattern and pattern.dims is not None else 1
     names = ", ".join(d.span.text for d in pattern.dims) if pattern and pattern.dims else "..."
     if not sequence.axes or (pattern is not None and len(sequence.axes) != dims + 1):
-        message = f"`{instance.function.name}` is a cell and runs over time: it takes [time, {names}], and this is {context.spell(sequence)}"
+        message = (
+            f"`{instance.function.name}` is a cell and runs over time: it takes [time, {names}], and this is {context.spell(sequence)}"
+        )
         context.refuse("shape-mismatch", message, place)
     return sequence

@@ -1,4 +1,4 @@
-"""Where a person should look: what fails inside the standard library is shown at the user's own line that led there, with the calls between."""
+"""Where a person should look: what fails inside the library is shown at the user's own line that led there, with the calls between."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def innermost_own(places: Sequence[Span]) -> Span:
 
 
 def calls_between(span: Span, frames: Sequence[Frame], shown: int) -> tuple[Note, ...]:
-    """The calls that led to a mistake at `span`, innermost first; `frames` are outermost first, the first `shown` lead to the place shown."""
+    """The calls that led to a mistake at `span`, innermost first. `frames` are outermost first; `shown` of them lead to the place shown."""
     places = [*(frame.site for frame in frames), span]
     chain = []
     for n in reversed(range(len(frames))):

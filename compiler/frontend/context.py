@@ -48,7 +48,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A trained tensor: where it lives, its shape, the initialiser and who asked for it. `layer` is the path, `span` the `param` statement."""
+    """A trained tensor: its name, shape, initialiser, the `param` statement that asked for it, its layer's options."""
 
     label: str
     type: TensorType
@@ -196,7 +196,9 @@ class Context:
 
     def shown(self, operands: Sequence[tuple[Value, Span]]) -> list[Note]:
         """What each tensor among operands is, at its place."""
-        return [Note(f"this is {self.spell(value)}", place) for value, place in operands if isinstance(value, Tensor) and self.is_said(value)]
+        return [
+            Note(f"this is {self.spell(value)}", place) for value, place in operands if isinstance(value, Tensor) and self.is_said(value)
+        ]
 
     def is_said(self, tensor: Tensor) -> bool:
         """False for a plain number, which has no shape to show."""

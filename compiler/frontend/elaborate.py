@@ -131,9 +131,7 @@ class Elaborator(Expressions):
             self.bind(function.definition, function.definition.inputs or (), arguments, scope, site.span)
             return self.run_body(function.definition, scope)
 
-    def bind(
-        self, definition: Definition, parameters: Sequence[SyntaxParameter], arguments: Arguments, scope: Scope, place: Span
-    ) -> None:
+    def bind(self, definition: Definition, parameters: Sequence[SyntaxParameter], arguments: Arguments, scope: Scope, place: Span) -> None:
         """Arguments meet an argument list: positions, names, defaults, patterns."""
         positional, named = arguments
         names = [p.name.id for p in parameters]
@@ -141,12 +139,12 @@ class Elaborator(Expressions):
         if len(positional) > len(parameters):
             self.context.refuse("bad-argument", f"{what} takes {len(parameters)} arguments here, not {len(positional)}", place)
         given = dict(zip(names, positional, strict=False))
-        for name, value in named.items():
+        for name, pair in named.items():
             if name not in names:
-                self.context.refuse("unknown-argument", f"{what} has no argument `{name}`", value[1], help=did_you_mean(name, names))
+                self.context.refuse("unknown-argument", f"{what} has no argument `{name}`", pair[1], help=did_you_mean(name, names))
             if name in given:
-                self.context.refuse("bad-argument", f"`{name}` of {what} is given twice", value[1])
-            given[name] = value
+                self.context.refuse("bad-argument", f"`{name}` of {what} is given twice", pair[1])
+            given[name] = pair
         for parameter in parameters:
             name = parameter.name.id
             if name in given:
@@ -439,9 +437,7 @@ class Elaborator(Expressions):
         return chosen
 
 
-def elaborate(
-    library: Library, definition: Definition, settings: Mapping[str, Value], *, training: bool, real: DType = F32
-) -> Elaboration:
+def elaborate(library: Library, definition: Definition, settings: Mapping[str, Value], *, training: bool, real: DType = F32) -> Elaboration:
     """The op graph of a model with settings; raises SourceError with everything that is wrong."""
     context = Context(Build(Graph(definition.name.id), real), training)
     elaborator = Elaborator(context, library)

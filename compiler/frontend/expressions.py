@@ -175,9 +175,9 @@ class Expressions:
                 self.context.refuse("type-mismatch", f"`{op}` does not apply to {describe(left)} and {describe(right)}", expression.span)
         except (OverflowError, ValueError):
             value = math.inf
-        if isinstance(value, complex) or (isinstance(value, float) and not math.isfinite(value)) or abs(value) > LARGEST_INTEGER > abs(left):
-            if not isinstance(value, float) or not math.isfinite(value):
-                self.context.refuse("number-out-of-range", f"`{expression.span.text}` is out of range", expression.span)
+        out_of_range = not math.isfinite(value) if isinstance(value, float) else abs(value) > LARGEST_INTEGER
+        if out_of_range:
+            self.context.refuse("number-out-of-range", f"`{expression.span.text}` is out of range", expression.span)
         return value
 
     def tensor_binary(self, expression: Binary, left: Value, right: Value) -> Value:
@@ -335,8 +335,8 @@ class Expressions:
         """Slices keep an axis, whole numbers drop it, `...` skips axes."""
         body, build = self.context.body(value), self.context.build
         items: list[Expression | Slice | None] = []
-        for item in expression.items:
-            items += [None] * (len(body) - len(expression.items) + 1) if isinstance(item, Ellipsis) else [item]
+        for given in expression.items:
+            items += [None] * (len(body) - len(expression.items) + 1) if isinstance(given, Ellipsis) else [given]
         items += [None] * (len(body) - len(items))
         if len(items) > len(body):
             self.context.refuse("shape-mismatch", f"{self.context.spell(value)} has {len(body)} axes, not {len(items)}", expression.span)
@@ -449,9 +449,11 @@ class Expressions:
             option = self.library.lookup(argument.name)
             if argument.name == "name":
                 self.rename(layer, self.evaluate(argument.value, scope), argument.span)
-            elif option is None or option.definition.kind != "fn" or option.definition.settings is None:
+            elif option is None or option.definition.kind != "fn" or not option.definition.settings:
                 known = {"name", "l1", "l2", "elastic"}
-                self.context.refuse("unknown-setting", f"`{argument.name}` is no setting of a layer", argument.span, help=did_you_mean(argument.name, known))
+                self.context.refuse(
+                    "unknown-setting", f"`{argument.name}` is no setting of a layer", argument.span, help=did_you_mean(argument.name, known)
+                )
             else:
                 layer.options[argument.name] = self.evaluate(argument.value, scope)
         return layer
@@ -498,7 +500,9 @@ class Expressions:
         for item in items:
             if item == "batch":
                 if not lead:
-                    self.context.refuse("unknown-axis", f"{self.context.spell(tensor)} is the same for every sample: it has no batch axis", place)
+                    self.context.refuse(
+                        "unknown-axis", f"{self.context.spell(tensor)} is the same for every sample: it has no batch axis", place
+                    )
                 found.append(0)
             elif item == "...":
                 mentioned = {named[i] for i in items if isinstance(i, str) and i in named}
@@ -527,8 +531,5 @@ def _power(base: float, exponent: float) -> float:
     if isinstance(base, int) and isinstance(exponent, int) and exponent >= 0:
         if abs(base) > 1 and exponent * math.log2(abs(base)) > 63:
             raise OverflowError
-        return base**exponent
-    result = float(base) ** float(exponent)
-    if isinstance(result, complex):
-        raise ValueError("complex")
-    return result
+        return float(base**exponent) if abs(base) > LARGEST_INTEGER else int(base**exponent)
+    return math.pow(base, exponent)

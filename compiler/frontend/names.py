@@ -1,4 +1,4 @@
-"""Names in a file's bodies and blocks, checked without running anything: so that all mistakes show at once, in definitions never applied too.
+"""Names in bodies, checked without running anything, so that all mistakes show at once, in definitions never applied too.
 
 Found are names that nothing defines, bindings that nothing reads, statements where they do not belong, calls with wrong arguments, and
 bodies without `return`. What needs shapes or values is the elaborator's.
@@ -255,15 +255,19 @@ class Body:
             self.report("unknown-name", message, node.span, help=did_you_mean(node.name, self.states))
         elif node.name not in self.renewed:
             message = f"`next {node.name}` is used before it is assigned"
-            self.report("unassigned-next", message, node.span, help=f"write `next {node.name} = …` above; `{node.name}` alone is the old value")
+            self.report(
+                "unassigned-next", message, node.span, help=f"write `next {node.name} = …` above; `{node.name}` alone is the old value"
+            )
 
     def options(self, node: With) -> None:
         """`with` takes `name` and penalties of the library."""
         for option in node.settings:
             found = self.library.lookup(option.name or "")
-            penalty = found is not None and found.definition.kind == "fn" and found.definition.settings is not None
+            penalty = found is not None and found.definition.kind == "fn" and bool(found.definition.settings)
             if option.name != "name" and not penalty:
-                mend = did_you_mean(option.name or "", ("name", "l1", "l2", "elastic")) or "the settings are `name` and penalties such as `l2`"
+                mend = (
+                    did_you_mean(option.name or "", ("name", "l1", "l2", "elastic")) or "the settings are `name` and penalties such as `l2`"
+                )
                 self.report("unknown-setting", f"`{option.name}` is no setting of a layer", option.span, help=mend)
 
 

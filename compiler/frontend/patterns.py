@@ -64,9 +64,7 @@ def _match_dtype(context: Context, pattern: TypeExpression, tensor: Tensor, plac
         context.refuse("type-mismatch", message, place, _signature(pattern), mend)
 
 
-def _match_class(
-    context: Context, pattern: TypeExpression, tensor: Tensor, scope: Scope, evaluate: Evaluate, place: Span
-) -> Tensor:
+def _match_class(context: Context, pattern: TypeExpression, tensor: Tensor, scope: Scope, evaluate: Evaluate, place: Span) -> Tensor:
     if tensor.classes is None:
         message = f"`{context.callee}` takes a class index here, and this is {context.spell(tensor)}"
         context.refuse("type-mismatch", message, place, _signature(pattern), "declare the target as `target name: class[N]`")
@@ -75,9 +73,7 @@ def _match_class(
     return tensor
 
 
-def _match_dim(
-    context: Context, dim: Expression, size: int, tensor: Tensor, scope: Scope, evaluate: Evaluate, place: Span
-) -> Label:
+def _match_dim(context: Context, dim: Expression, size: int, tensor: Tensor, scope: Scope, evaluate: Evaluate, place: Span) -> Label:
     if isinstance(dim, Name) and dim.id not in scope.values:
         scope.values[dim.id] = size
         scope.origins[dim.id] = Note(f"`{dim.id}` is {size}: this is {context.spell(tensor)}", place)

@@ -1,4 +1,4 @@
-"""The functions that `.nn` source gets from the compiler: elementwise rows, reductions, changes of shape, random draws. Everything else is library."""
+"""The functions that `.nn` source gets from the compiler: elementwise rows, reductions, shapes, random draws. The rest is library."""
 
 from __future__ import annotations
 
@@ -99,7 +99,14 @@ def call(elaborator: Expressions, name: str, arguments: Arguments, site: Express
 
 # --- bodies --------------------------------------------------------------------------------------------------------------------------
 
-FOLDED: dict[str, Callable[[float], float]] = {"sqrt": math.sqrt, "exp": math.exp, "log": math.log, "floor": math.floor, "ceil": math.ceil, "abs": abs}
+FOLDED: dict[str, Callable[[float], float]] = {
+    "sqrt": math.sqrt,
+    "exp": math.exp,
+    "log": math.log,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "abs": abs,
+}
 
 
 def _unary(row: str) -> Signature:
@@ -233,7 +240,8 @@ def _fill(e: Expressions, a: Bound) -> Value:
 def _random(e: Expressions, shape: Shape) -> int:
     """Numbers in [0, 1), 24 bits each: Philox on (position, step) under the run's seed and the draw's own stream."""
     build = e.context.build
-    strides, total = [], 1
+    strides: list[int] = []
+    total = 1
     for dim in reversed(shape):
         strides.insert(0, total)
         total *= dim if isinstance(dim, int) else 1

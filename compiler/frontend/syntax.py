@@ -278,7 +278,21 @@ class ExpressionStatement(Syntax):
 
 
 Statement = (
-    Input | Target | Param | State | Fit | NextState | Assign | Return | Predict | Loss | Metric | Require | If | Repeat | ExpressionStatement
+    Input
+    | Target
+    | Param
+    | State
+    | Fit
+    | NextState
+    | Assign
+    | Return
+    | Predict
+    | Loss
+    | Metric
+    | Require
+    | If
+    | Repeat
+    | ExpressionStatement
 )
 
 

@@ -19,7 +19,7 @@ _MEND = "use it or remove it; a name that begins with `_` may stay unused"
 
 
 def unused(definition: Definition, spared: Collection[str] = ()) -> list[Diagnostic]:
-    """Bindings of a definition that nothing reads; `spared` names are meant by a misspelt one, so their being unread is no second mistake."""
+    """Bindings of a definition that nothing reads, but for `spared` ones: a misspelt name means them, which is one mistake, not two."""
     walk, later = _Backwards(spared), Later()
     walk.run(definition.body, later)
     parameters = [*(definition.settings or ()), *(definition.inputs or ())]

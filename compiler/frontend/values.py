@@ -1,6 +1,6 @@
 """What an expression of a `.nn` file can be while a model is being elaborated.
 
-Compile-time values are plain Python (int, float, bool, str, tuples of them). The rest is here: tensors in the graph with names on their axes,
+Compile-time values are plain Python (int, float, bool, str, tuples of them). The rest is here: tensors in the graph with named axes,
 things that can be called, lists of axes, and `Poison`, the value of what failed already, which stays silent.
 """
 

@@ -30,6 +30,11 @@ class Where:
         return str(self.span) if self.span else "-"
 
     @property
+    def places(self) -> tuple[Span, ...]:
+        """The span and the calls, innermost first."""
+        return (*((self.span,) if self.span else ()), *self.calls)
+
+    @property
     def user_span(self) -> Span | None:
         """The outermost place: the line of the user's own file that asked for this."""
         return self.calls[-1] if self.calls else self.span

@@ -190,5 +190,3 @@ def _plus(a: Affine, b: Affine) -> Affine:
     for name, factor in b.terms:
         terms[name] = terms.get(name, 0) + factor
     return Affine(tuple(terms.items()), a.constant + b.constant)
-
-

@@ -238,7 +238,7 @@ def lower(fusion: Fusion, sources: Mapping[str, Placement], outputs: Mapping[str
 
 
 def schedule(launches: Sequence[Launch], in_place: Mapping[str, Placement], temporaries: dict[str, Placement]) -> list[Launch]:
-    """An order in which every value is written before it is read, and old values of `in_place` buffers are read before they are replaced."""
+    """An order in which every value is written before it is read, old values of `in_place` buffers before they are replaced."""
     writers: dict[str, list[int]] = {}
     for number, launch in enumerate(launches):
         for address in stores(launch.kernel):

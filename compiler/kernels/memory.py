@@ -46,7 +46,9 @@ def aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def plan(launches: Sequence[Launch], temporaries: Mapping[str, Placement], rows: int, limit: int = LIMIT_BYTES) -> tuple[dict[str, Buffer], int]:
+def plan(
+    launches: Sequence[Launch], temporaries: Mapping[str, Placement], rows: int, limit: int = LIMIT_BYTES
+) -> tuple[dict[str, Buffer], int]:
     """Buffers of the temporaries in the arena, and its size in bytes; raises ResourceError when it would exceed `limit`."""
     placed: list[tuple[Lifetime, int]] = []
     for life in sorted(lifetimes(launches, temporaries, rows), key=lambda t: (-t.bytes, t.first, t.name)):
@@ -59,7 +61,9 @@ def plan(launches: Sequence[Launch], temporaries: Mapping[str, Placement], rows:
         placed.append((life, offset))
     size = max((offset + life.bytes for life, offset in placed), default=0)
     if size > limit:
-        raise ResourceError(f"a batch of {rows} needs {size / 2**30:.1f} GiB of memory, more than the limit of {limit / 2**30:.1f} GiB; use a smaller batch")
+        raise ResourceError(
+            f"a batch of {rows} needs {size / 2**30:.1f} GiB of memory, more than the limit of {limit / 2**30:.1f} GiB; use a smaller batch"
+        )
     found = {}
     for life, offset in placed:
         place = temporaries[life.name]

@@ -35,7 +35,7 @@ class Axis:
     @property
     def panels(self) -> int:
         """Number of panels of a split axis of fixed extent."""
-        assert isinstance(self.extent, int) and self.split
+        assert isinstance(self.extent, int)
         return -(-self.extent // self.split)
 
 

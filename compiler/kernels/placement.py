@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ class Placement:
 
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:
     """Strides of contiguous elements, last axis innermost."""
-    strides, step = [], 1
+    strides: list[int] = []
+    step = 1
     for size in reversed(shape):
         strides.insert(0, step)
         step *= size
@@ -148,7 +150,7 @@ def _reshape(source: Placement, shape: Shape) -> Placement | None:
                 group_old.append(old[position])
                 position += 1
                 b *= group_old[-1][0]
-        if any(outer[1] != inner[0] * inner[1] for outer, inner in zip(group_old, group_old[1:], strict=False)):
+        if any(outer[1] != inner[0] * inner[1] for outer, inner in pairwise(group_old)):
             return None
         step = group_old[-1][1]
         for n in reversed(group_new):

@@ -117,7 +117,7 @@ class _Fuser:
         self.join(node, self.choose(node, operands))
 
     def is_scalar_work(self, node: Node, operands: list[int]) -> bool:
-        """True for arithmetic on run-time scalars that is worth doing once a step (a bias correction's powers), and what follows from it."""
+        """True for arithmetic on run-time scalars that is worth doing once a step (the powers of a bias correction) and what follows."""
         scalars = [o for o in operands if self.scalars and self.home.get(o) == self.scalars.number]
         ready = all(o in self.free or o in scalars for o in operands)
         varies = bool(scalars) or any(not self.graph[o].op.has(Trait.CONSTANT) for o in operands)

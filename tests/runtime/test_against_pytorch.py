@@ -118,7 +118,9 @@ LOSSES: dict[str, tuple[str, Any]] = {
     "nll(log_softmax(x -> dense(4)), t)": ("class[4]", lambda z, t: F.nll_loss(torch.log_softmax(z, 1), t)),
     "hinge(x -> dense(4), t)": (
         "class[4]",
-        lambda z, t: torch.stack([max(0 * z[i, 0], 1 + max(z[i, j] for j in range(4) if j != t[i]) - z[i, t[i]]) for i in range(len(t))]).mean(),
+        lambda z, t: torch.stack(
+            [max(0 * z[i, 0], 1 + max(z[i, j] for j in range(4) if j != t[i]) - z[i, t[i]]) for i in range(len(t))]
+        ).mean(),
     ),
 }
 

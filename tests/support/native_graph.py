@@ -19,7 +19,9 @@ from ranvier.runtime.memory import Memory, allocate
 from ranvier.runtime.team import shared_team
 
 
-def run_natively(graph: Graph, sources: Mapping[str, Any], rows: int, *, capacity: int = 0, threads: int = 1, target: Target | None = None) -> dict[str, Any]:
+def run_natively(
+    graph: Graph, sources: Mapping[str, Any], rows: int, *, capacity: int = 0, threads: int = 1, target: Target | None = None
+) -> dict[str, Any]:
     """The outputs of a graph by compiled code: `sources` by label as the reference evaluator takes them."""
     target, capacity = target or host(), capacity or max(rows, 1)
     layout = Layout(16, capacity)

@@ -19,7 +19,10 @@ def copy(source: str, target: str, size: int) -> Launch:
     return Launch(Nest(axes, (), (Load(load),), (Store(store, 0),)), "copy")
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30), st.lists(st.integers(1, 500), min_size=10, max_size=10))
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30),
+    st.lists(st.integers(1, 500), min_size=10, max_size=10),
+)
 def test_what_lives_together_lies_apart(moves: list[tuple[int, int]], sizes: list[int]) -> None:
     places = {f"t{n}": dense(f"t{n}", TensorType(F32, (size,))) for n, size in enumerate(sizes)}
     launches = [copy(f"t{a}", f"t{b}", 1) for a, b in moves]

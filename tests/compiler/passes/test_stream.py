@@ -33,7 +33,12 @@ def statistics() -> tuple[Graph, dict[str, int]]:
     mean = build.div(build.sum(x, [0]), build.extent(BATCH))
     centred = build.sub(x, build.broadcast(mean, (BATCH, 3), [1]))
     variance = build.div(build.sum(build.mul(centred, centred), [0]), build.extent(BATCH))
-    return build.graph, {"mean": mean, "std": build.apply("sqrt", variance), "most": build.reduce("max", x, [0]), "least": build.reduce("min", x, [0])}
+    return build.graph, {
+        "mean": mean,
+        "std": build.apply("sqrt", variance),
+        "most": build.reduce("max", x, [0]),
+        "least": build.reduce("min", x, [0]),
+    }
 
 
 @pytest.mark.parametrize("batch", [1, 7, 50, 64])

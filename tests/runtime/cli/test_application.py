@@ -31,7 +31,9 @@ def test_every_verb_explains_itself(run: Run, verb: str) -> None:
 
 @pytest.mark.parametrize("code", ["import ranvier", "from ranvier.runtime.cli.application import application; application(['--help'])"])
 def test_starting_imports_nothing_heavy(code: str) -> None:
-    script = f"import sys\ntry:\n    exec({code!r})\nexcept SystemExit: pass\nprint([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    script = (
+        f"import sys\ntry:\n    exec({code!r})\nexcept SystemExit: pass\nprint([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr.strip() == "[]"
 

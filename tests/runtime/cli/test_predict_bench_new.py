@@ -1,0 +1,76 @@
+"""Predictions in every form, the bench's report, and the folder to begin in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from click.testing import Result
+
+Run = Callable[..., Result]
+
+
+def test_without_output_the_first_rows_are_shown(run: Run, trained: Any) -> None:
+    result = run("predict", trained.model, "--data", trained.data)
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["row", "class", "prediction"]
+    assert len(lines) == 12
+    assert "1,787 more rows" in lines[-1]
+
+
+def test_an_array_alone_is_the_only_input(run: Run, trained: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.load(trained.data)["image"][:3])
+    result = run("predict", trained.model, "--data", tmp_path / "images.npy")
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 4
+
+
+def test_predictions_go_to_known_kinds_of_files_only(run: Run, trained: Any, tmp_path: Path) -> None:
+    assert run("predict", trained.model, "--data", trained.data, "-o", tmp_path / "p.xlsx").exit_code == 2
+
+
+def test_wrong_data_is_one_message(run: Run, trained: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", image=np.zeros((3, 8, 7, 1), np.uint8), digit=np.zeros(3, np.int32))
+    result = run("eval", trained.model, "--data", tmp_path / "x.npz")
+    assert result.exit_code == 1
+    assert "`image` has shape [rows, 8, 7, 1], the model declares [rows, 8, 8, 1]" in result.stderr
+
+
+def test_a_damaged_model_is_one_message(run: Run, trained: Any, tmp_path: Path) -> None:
+    damaged = bytearray(trained.model.read_bytes())
+    damaged[-3] ^= 1
+    (tmp_path / "m.safetensors").write_bytes(damaged)
+    result = run("eval", tmp_path / "m.safetensors", "--data", trained.data)
+    assert result.exit_code == 1
+    assert "damaged" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_bench_times_every_kernel_beside_its_line(run: Run, trained: Any) -> None:
+    for entry in ("train", "predict"):
+        result = run("bench", trained.source, "--entry", entry, "--threads", 1, "--set", "hidden=32")
+        assert result.exit_code == 0, result.output
+        assert re.search(r"peak [\d.]+ GFLOP/s", result.stdout)
+        rows = [line for line in result.stdout.splitlines() if "digits.nn:" in line]
+        assert len(rows) >= 4
+        assert all(re.match(r" *[\d.,]+ us +\d+% ", row) for row in rows)
+        assert "rows/s" in result.stdout.splitlines()[-1]
+
+
+def test_new_makes_a_folder_that_runs(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "first"
+    assert run("new", folder).exit_code == 0
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == ["README.md", "data/digits.npz", "digits.nn"]
+    assert run("check", folder / "digits.nn").exit_code == 0
+    result = run("train", folder / "digits.nn", "-o", folder / "m.safetensors", "--set", "train.epochs=1", "--set", "hidden=16")
+    assert result.exit_code == 0, result.output
+
+
+def test_new_refuses_a_folder_in_use(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    result = run("new", tmp_path)
+    assert result.exit_code == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
