@@ -62,3 +62,7 @@ def __getattr__(name: str) -> Any:
 
         return version("ranvier")
     raise AttributeError(f"module 'ranvier' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

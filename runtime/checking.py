@@ -8,6 +8,7 @@ from functools import partial
 from ..compiler.diagnostics import Diagnostic
 from ..compiler.driver import Blueprint
 from ..compiler.errors import SourceError
+from ..compiler.frontend.context import Parameter, StateVariable
 from ..compiler.frontend.mistakes import capped, merged
 
 
@@ -20,7 +21,7 @@ def check(blueprint: Blueprint) -> None:
         lambda: blueprint.data_settings,
     )
     outputs = blueprint.inference.graph.outputs
-    started = {**blueprint.inference.parameters, **blueprint.inference.states}
+    started: dict[str, Parameter | StateVariable] = {**blueprint.inference.parameters, **blueprint.inference.states}
     _gather(
         *(partial(blueprint.initial_graph, variable) for variable in started.values()),
         lambda: blueprint.objective if "loss" in outputs else None,

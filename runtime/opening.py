@@ -160,8 +160,8 @@ def _read_text(unit: Unit, name: str, text: str) -> Value:
 
 def _expression(text: str) -> Expression:
     """The one expression of a text."""
-    source = Source("value", f"train {{ value = {text} }}")
+    source = Source("value", f"train {{ value = {text}\n}}")
     blocks = parse(source).blocks
-    if len(blocks) != 1 or len(blocks[0].settings) != 1 or "#" in text:
+    if len(blocks) != 1 or len(blocks[0].settings) != 1:
         raise SourceError([Diagnostic("syntax", "this is not one value", None)])
     return blocks[0].settings[0].value

@@ -254,6 +254,17 @@ def finish(frame: Frame, rows: Rows, panels: Sequence[Value], columns: Sequence[
     write_rows(Site(frame, rows, places, tuple(columns)), sums)
 
 
+def prefetch(frame: Frame, rows: Rows, panel: Value, columns: Sequence[Column], height: int) -> None:
+    """Ask for what the body of a tile will load, before its products: large operands (a weight and its optimizer's states) then arrive
+    while the multipliers are busy, instead of being waited for."""
+    site = Site(frame, rows, (frame.panel(panel),), tuple(columns))
+    for access in frame.plan.streamed:
+        for row in range(height):
+            for column in columns:
+                frame.text.needs.setdefault("llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+                frame.text.do(f"call void @llvm.prefetch.p0({site.pointer(access, row, column)}, i32 0, i32 2, i32 1)")
+
+
 def write_rows(site: Site, sums: Sequence[Value]) -> None:
     """Evaluate the body at every vector of a tile."""
     for at, value in enumerate(sums):

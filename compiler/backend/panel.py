@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from . import vectors
-from .epilogue import Frame, Point, finish, hidden, rows_from, write_from_scratch
+from .epilogue import Frame, Point, finish, hidden, prefetch, rows_from, write_from_scratch
 from .strip import copy_strip, row_width
 from .text import Text, Value, i64
 from .tile import Level, Source, Stretch, accumulate, dot, zeros
@@ -123,6 +123,7 @@ def _sweep(frame: Frame, sweep: Sweep) -> None:
         sums = zeros(frame, height, columns)
         if sweep.fresh:
             sums = _resume(frame, sweep.fresh, sums, rests, lanes)
+        prefetch(frame, place, sweep.panel, columns, height)
         sums = accumulate(frame, place, height, columns, sweep.k, sums)
         if plan.long_body:
             _leave(frame, sums, rests, lanes)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ..ir.elementwise import ROWS
 from ..kernels import model
-from ..kernels.model import Axis, Contract
+from ..kernels.model import Access, Axis, Contract, Load
 from .target import Target
 
 DIRECT, CHOOSE, COPY, TRANSPOSE, GATHER, DOT = "direct", "choose", "copy", "transpose", "gather", "dot"
@@ -30,6 +30,9 @@ COPY_TILES = 4
 
 PANEL_BYTES = 64 << 10
 """A panel of b, or a block of its k: with some rows of a it streams from the second-level cache without loss."""
+
+STREAMED_BYTES = 2**20
+"""Operands of a body beyond this are prefetched: about a core's second-level cache."""
 
 ROWS_BYTES = 512 << 10
 """Rows of a that stay in the second-level cache while all panels pass over them; twice that where each block of rows copies b anew."""
@@ -77,7 +80,7 @@ class Plan:
     `dot_columns` columns at once). `blocked` is the position in `k` of the loop that is cut into blocks of `block` steps (-1: none).
     `m_block` rows at a time see all panels; they are first copied `row_stride` elements apart when that is not 0.
     `wide` are the (rows, panels side by side) of tiles for few rows alone, where the stream of b is the bound.
-    `varies` says of each instruction of the body whether it depends on the row (or batch) and on the column.
+    `streamed` operands of the body are asked for ahead. `varies` says of each instruction of the body whether it depends on the row (or batch) and on the column.
     The scratch holds, in this order and in bytes: the copied strip of b, resting sums of a block of rows, those of few rows, copied
     rows of a.
     """
@@ -99,6 +102,7 @@ class Plan:
     wide: tuple[tuple[int, int], ...]
     long_body: bool
     varies: tuple[tuple[bool, bool], ...]
+    streamed: tuple[Access, ...]
     strip_bytes: int
     sums_bytes: int
     few_bytes: int
@@ -219,11 +223,22 @@ def make_plan(kernel: Contract, target: Target, partition: str = "auto") -> Plan
         wide=wide,
         long_body=long_body,
         varies=varies(kernel),
+        streamed=_streamed(kernel, m),
         strip_bytes=_padded(depth * width * size if form in COPIED else 0),
         sums_bytes=_padded(m_block * width * size if resting else 0),
         few_bytes=_padded(few * width * size if long_body else 0),
         rows_bytes=_padded(m_block * row_stride * size),
     )
+
+
+def _streamed(kernel: Contract, m: Sequence[Span]) -> tuple[Access, ...]:
+    """What the body loads at every point of a result, when that is too large to be in a core's own cache."""
+    if len(m) != 1 or m[0].rows or kernel.n.extent == 1:
+        return ()
+    loaded = [i.access for i in kernel.body if isinstance(i, Load)]
+    wide = tuple(a for a in loaded if a.stride(kernel.n.name) == 1 and a.stride(m[0].name))
+    total = sum(columns_of(kernel) * m[0].factor * a.dtype.bytes for a in wide)
+    return wide if total > STREAMED_BYTES else ()
 
 
 def _row_block(form: str, tile_rows: int, row_bytes: int, resting: bool) -> int:

@@ -7,6 +7,7 @@ The result holds one graph whose outputs are named by role: `predict`, `loss` (a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..diagnostics import Diagnostic, did_you_mean
@@ -430,7 +431,9 @@ class Elaborator(Expressions):
         except Refused:
             return {}
         chosen = dict(scope.values)
-        self.run(definition.body, scope)
+        # A `return` in a model is reported with the names of the file; here it only ends the body.
+        with suppress(_Returned):
+            self.run(definition.body, scope)
         if not self.context.diagnostics and not {"predict", "loss"} & set(self.context.graph.outputs):
             help_ = "add `predict …`, and `loss …` to train it"
             self.context.report("no-output", f"the model `{definition.name.id}` has neither `predict` nor `loss`", place, help=help_)

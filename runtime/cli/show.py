@@ -37,9 +37,7 @@ def _view_options(function: Callable[..., None]) -> Callable[..., None]:
 @file_argument()
 @_view_options
 @click.option("--after", metavar="PASS", help="The op graph after a pass.")
-@click.option(
-    "--entry", default="train", show_default=True, help=f"The program to show: {', '.join(ENTRIES)}; evaluate.1 is a second pass."
-)
+@click.option("--entry", help=f"The program to show: {', '.join(ENTRIES)}; evaluate.1 is a second pass.  [default: train, else predict]")
 @click.option("-o", "output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file instead of the terminal.")
 @set_option()
 @threads_option()
@@ -47,7 +45,7 @@ def command(
     file: Path,
     view: str | None,
     after: str | None,
-    entry: str,
+    entry: str | None,
     output: Path | None,
     settings: tuple[tuple[str, str], ...],
     threads: int | None,
@@ -75,10 +73,12 @@ def command(
     click.echo(f"wrote {output}", err=True)
 
 
-def _known_entry(blueprint: Blueprint, entry: str) -> str:
-    """The full name of an entry; usage errors for what is none, or is not there."""
+def _known_entry(blueprint: Blueprint, entry: str | None) -> str:
+    """The full name of an entry, by default of the training step if there is a loss; usage errors for what is none, or is not there."""
     from ...compiler.diagnostics import did_you_mean
 
+    if entry is None:
+        return "train" if "loss" in blueprint.inference.graph.outputs else "predict"
     kind, _, number = entry.partition(".")
     if kind not in ENTRIES or (number and not number.isdigit()) or (number and kind not in ("evaluate", "fit")):
         hint = did_you_mean(kind, ENTRIES) or f"there are {', '.join(ENTRIES)}"
@@ -91,7 +91,7 @@ def _known_entry(blueprint: Blueprint, entry: str) -> str:
     return f"{kind}.{int(number or 0)}"
 
 
-def _after(blueprint: Blueprint, entry: str, wanted: str) -> str:
+def _after(blueprint: Blueprint, entry: str | None, wanted: str) -> str:
     """The text of the graph after a pass."""
     from ...compiler.diagnostics import did_you_mean
     from ...compiler.passes.pipeline import PASSES, optimise

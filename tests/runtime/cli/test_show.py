@@ -98,3 +98,16 @@ def test_a_picture_as_svg_and_dot(run: Run, tmp_path: Path) -> None:
     assert run("show", DIGITS, "--graph", "-o", dot).exit_code == 0
     assert dot.read_text().startswith("digraph")
     assert run("show", DIGITS, "--graph", "-o", tmp_path / "m.png").exit_code == 2
+
+
+def test_a_model_without_loss_shows_its_prediction(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "m.nn"
+    file.write_text("model m() { input x: f32[3] ; predict x -> dense(2) }\n")
+    result = run("show", file, "--kernels")
+    assert result.exit_code == 0
+    assert "output:predict" in result.stdout
+    assert run("show", file, "--memory").exit_code == 0
+    assert "train {" not in run("show", file, "--resolved").stdout
+    refused = run("show", file, "--kernels", "--entry", "train")
+    assert refused.exit_code == 1
+    assert "has no `loss`" in refused.stderr
