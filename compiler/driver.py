@@ -232,7 +232,9 @@ class Blueprint:
         if "lr" in optimizer.settings:
             rate = apply_function(self.unit.library, build, settings.schedule, [optimizer.settings["lr"]], names, place).value
             span = innermost_own([settings.schedule.span, place])
-            optimizer = unscheduled(optimizer, {"lr": Tensor(_returned(build, rate, (), "a schedule returns the learning rate", span))})
+            optimizer = unscheduled(
+                optimizer, {"lr": Tensor(_returned(build, rate, (), "a schedule returns the learning rate, one number", span))}
+            )
         node = next(n.id for n in graph if isinstance(n.op, Source) and n.op.key == f"parameter:{label}")
         before = dict(graph.outputs)
         values = [Tensor(node), Tensor(gradient)]
@@ -240,7 +242,8 @@ class Blueprint:
         states = {k.removeprefix("next:"): v for k, v in graph.outputs.items() if k.startswith("next:") and k not in before}
         graph.outputs = before
         place = innermost_own([optimizer.span, place])
-        renewed = _returned(build, done.value, build.type(node).shape, "an optimizer returns the new value of the parameter", place)
+        wanted = f"an optimizer returns the new value of the parameter, {build.type(node)}"
+        renewed = _returned(build, done.value, build.type(node).shape, wanted, place)
         graph.outputs[f"parameter:{label}"] = build.cast(renewed, self.real)
         for state, value in states.items():
             graph.outputs[f"state:{state}"] = value
@@ -274,11 +277,11 @@ class Blueprint:
         value: Value = parameter.init
         if isinstance(value, Function | Instance):
             value = apply_function(self.unit.library, build, value, [shape], {}, place, path=parameter.label).value
-        what = f"the first value of `{parameter.label}`"
+        wanted = f"the first value of `{parameter.label}` is one number or {parameter.type}"
         if isinstance(value, Tensor) and build.type(value.node).shape == shape:
             node = value.node
         else:
-            node = build.broadcast(_returned(build, value, (), f"{what} has its shape {list(shape)}", place), shape, ())
+            node = build.broadcast(_returned(build, value, (), wanted, place), shape, ())
         build.graph.outputs["value"] = build.cast(node, self.real)
         return build.graph
 

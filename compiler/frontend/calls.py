@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..diagnostics import Diagnostic, did_you_mean
+from ..diagnostics import Diagnostic, close_names, did_you_mean
 from ..source import Span
 from . import primitives
 from .library import Library
@@ -22,14 +22,14 @@ class _List:
     made_first: bool = False
 
 
-def check_call(library: Library, call: Call | Pipe, is_local: Callable[[str], bool]) -> list[Diagnostic]:
-    """What is wrong with the arguments of one call or pipe stage; a local name may hold anything, so that its calls are left alone."""
+def check_call(library: Library, call: Call | Pipe, is_open: Callable[[str], bool]) -> list[Diagnostic]:
+    """What is wrong with the arguments of one call or pipe stage; an `is_open` name may hold anything, so that its calls are left alone."""
     if isinstance(call, Call):
-        lists = _lists(library, call.callee, is_local)
+        lists = _lists(library, call.callee, is_open)
         return list(_check(lists[0], 0, call.arguments, call.span)) if lists else []
     stage = piped_into(call)
     callee, arguments = (stage.callee, stage.arguments) if isinstance(stage, Call) else (stage, ())
-    lists = _lists(library, callee, is_local) if isinstance(callee, Name) else []
+    lists = _lists(library, callee, is_open) if isinstance(callee, Name) else []
     if not lists:
         return []
     place = call.right.span if stage is None else stage.span
@@ -46,11 +46,11 @@ def piped_into(pipe: Pipe) -> Call | Name | None:
     return stage if isinstance(stage, Call | Name) else None
 
 
-def _lists(library: Library, callee: Expression, is_local: Callable[[str], bool]) -> list[_List]:
+def _lists(library: Library, callee: Expression, is_open: Callable[[str], bool]) -> list[_List]:
     """The argument lists that a callee takes, in turn; none when it is not known by name."""
     if isinstance(callee, Call):
-        return _lists(library, callee.callee, is_local)[1:]
-    if not isinstance(callee, Name) or is_local(callee.id):
+        return _lists(library, callee.callee, is_open)[1:]
+    if not isinstance(callee, Name) or is_open(callee.id):
         return []
     found = library.lookup(callee.id)
     if found is not None:
@@ -90,12 +90,12 @@ def _check(known: _List, piped: int, arguments: Sequence[Argument], site: Span) 
                 yield Diagnostic("bad-argument", "an argument without a name stands after named ones", argument.span)
             continue
         named = True
-        place = Span(argument.span.source, argument.span.start, argument.span.start + len(argument.name))
         if argument.name not in known.names:
             hint = did_you_mean(argument.name, known.names) or _names(known)
-            yield Diagnostic("unknown-argument", f"{known.owner} has no argument `{argument.name}`", place, help=hint)
+            yield Diagnostic("unknown-argument", f"{known.owner} has no argument `{argument.name}`", argument.span, help=hint)
+            given |= set(close_names(argument.name, known.required))
         elif argument.name in given:
-            yield Diagnostic("bad-argument", f"`{argument.name}` of {known.owner} is given twice", place)
+            yield Diagnostic("bad-argument", f"`{argument.name}` of {known.owner} is given twice", argument.span)
         given.add(argument.name)
     missing = [name for name in known.required if name not in given]
     if missing:
@@ -108,11 +108,12 @@ def _count(known: _List) -> str:
 
 
 def _names(known: _List) -> str:
-    return f"its arguments are {', '.join(known.names)}" if known.names else "it takes no arguments here"
+    if not known.names:
+        return "it takes no settings" if known.made_first else "it takes no arguments"
+    return f"its {'settings' if known.made_first else 'arguments'} are {', '.join(known.names)}"
 
 
 def _mend(known: _List) -> str:
     if known.made_first:
-        name = known.owner.strip("`")
-        return f"`{name}` is made first and then applied: `x -> {name}({'…' if known.names else ''})`"
+        return f"{_names(known)}; what it is applied to is given apart: `x -> {known.owner.strip('`')}{'(…)' if known.names else ''}`"
     return _names(known)

@@ -10,7 +10,7 @@ from ..source import Span
 from .library import is_standard
 from .values import Value
 
-SHOWN_INSIDE, SHOWN_OUTSIDE = 6, 4
+SHOWN_INSIDE, SHOWN_OUTSIDE = 4, 2
 LONGEST = 60
 
 
@@ -48,9 +48,10 @@ def calls_between(span: Span, frames: Sequence[Frame], shown: int) -> tuple[Note
     for n in reversed(range(len(frames))):
         frame, following = frames[n], places[n + 1]
         entered = frame.holds(following)
-        if n < shown:
-            words = f"in {frame.name} (called at {frame.site})" if entered else f"calling {frame.name} ({frame.site})"
-            chain.append(Note(f"{words}: {_excerpt(frame.site)}", frame.site))
+        if n < shown and entered:
+            chain.append(Note(f"in {frame.name} (called at {frame.site}): {_excerpt(frame.site)}", frame.site))
+        elif n < shown and frame.site.line != following.line:
+            chain.append(Note(f"calling {frame.name} ({frame.site}): {_excerpt(frame.site)}", frame.site))
         elif entered:
             chain.append(Note(f"in {frame.name} ({following}): {_excerpt(following)}", following))
     return _shortened(chain)

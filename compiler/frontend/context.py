@@ -162,7 +162,7 @@ class Context:
         """Count a statement; a model that takes too many to unroll is given up as a whole."""
         self.statements += 1
         if self.statements > MAXIMUM_STATEMENTS:
-            mend = "make the counts of `repeat` smaller"
+            mend = "make the counts of `repeat` smaller, or end a recursion earlier"
             self.report("too-large", f"the model unrolls to more than {MAXIMUM_STATEMENTS} statements", span, help=mend)
             raise Exhausted
 

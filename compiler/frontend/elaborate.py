@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ..diagnostics import Diagnostic, did_you_mean
+from ..diagnostics import Diagnostic, Note, did_you_mean
 from ..errors import SourceError
 from ..ir.build import Build
 from ..ir.graph import Graph
@@ -197,7 +197,7 @@ class Elaborator(Expressions):
                     scope.values[name] = POISON
                 if isinstance(statement, NextState):
                     scope.next_values[statement.name.id] = POISON
-                if isinstance(statement, Return):
+                if isinstance(statement, Return | Require):
                     raise _Returned(POISON) from None
 
     def statement(self, statement: Statement, scope: Scope) -> None:
@@ -250,7 +250,8 @@ class Elaborator(Expressions):
             raise Refused
         if not isinstance(condition, bool):
             message = f"`if` is decided at compile time and needs a truth value, not {describe(condition)}"
-            self.context.refuse("type-mismatch", message, statement.condition.span, help="between tensors use `a if condition else b`")
+            mend = "between tensors use `a if condition else b`" if isinstance(condition, Tensor) else None
+            self.context.refuse("type-mismatch", message, statement.condition.span, help=mend)
         self.run(statement.then if condition else statement.otherwise, scope)
 
     def repeat(self, statement: Repeat, scope: Scope) -> None:
@@ -272,11 +273,12 @@ class Elaborator(Expressions):
         if isinstance(condition, bool) and not condition:
             text = statement.message.value
             for name, value in scope.values.items():
-                text = text.replace("{" + name + "}", self.context.spell(value) if isinstance(value, Tensor) else str(value))
+                text = text.replace("{" + name + "}", self.context.spell(value) if isinstance(value, Tensor) else _short(value))
             caller = self.context.frames[-1].site if self.context.frames else statement.span
             self.context.refuse("requirement", text, caller)
         if not isinstance(condition, bool | Poison):
-            self.context.refuse("type-mismatch", f"`require` needs a truth value, not {describe(condition)}", statement.condition.span)
+            message = f"`{statement.condition.span.text}` is asked while compiling and needs a truth value, not {describe(condition)}"
+            self.context.refuse("type-mismatch", message, statement.condition.span)
 
     def dims(self, type_: TypeExpression | None, scope: Scope) -> tuple[int, ...]:
         """The numbers of a declared shape."""
@@ -307,8 +309,9 @@ class Elaborator(Expressions):
         if label in self.context.parameters:
             known = self.context.parameters[label]
             if known.type.shape != shape:
-                message = f"`{label}` has shape {list(known.type.shape)}; this application would need {list(shape)}"
-                self.context.refuse("shape-mismatch", message, self.instances[-1].span)
+                message = f"`{label}` has shape {list(known.type.shape)} since its first use; this one would need {list(shape)}"
+                place = self.context.frames[-1].site if self.context.frames else statement.span
+                self.context.refuse("shape-mismatch", message, place, [Note("the layer is made here", instance.span)])
         else:
             with self.at(statement.span):
                 where = self.context.build.where
@@ -343,8 +346,15 @@ class Elaborator(Expressions):
         place = [(value, statement.value.span)]
         with self.context.shapes(statement.span, place), self.at(statement.span):
             differs = self.context.batched(value) and BATCH not in state.type.shape
-            if differs or self.context.body(value) != tuple(d for d in state.type.shape if d != BATCH):
-                message = f"the new value of `{name}` is {self.context.spell(value)}, the state {list(state.type.shape)}"
+            if differs:
+                message, mend = (
+                    f"the new value of `{name}` differs from sample to sample",
+                    "reduce it, for example by `mean(…, over = [batch])`",
+                )
+                self.context.refuse("shape-mismatch", message, statement.value.span, help=mend)
+            shape = [d for d in state.type.shape if d != BATCH]
+            if list(self.context.body(value)) != shape:
+                message = f"the new value of `{name}` is {self.context.spell(value)}, the state {shape}"
                 self.context.refuse("shape-mismatch", message, statement.value.span)
             self.context.graph.outputs[f"next:{label}"] = self.context.build.cast(value.node, state.type.dtype)
         scope.next_values[name] = value
@@ -426,6 +436,11 @@ class Elaborator(Expressions):
         place = definition.name.span
         self.instances.append(Instance(Function(definition), scope.values, "", place))
         given: Arguments = ([], {k: (v, place) for k, v in settings.items() if k in known})
+        missing = [p.name.id for p in definition.settings or () if p.default is None and p.name.id not in settings]
+        if missing:
+            message = f"the setting `{missing[0]}` of `{definition.name.id}` has no value"
+            self.context.report("missing-argument", message, place, help="give it from outside, or a default in the file")
+            return {}
         try:
             self.bind(definition, definition.settings or (), given, scope, place)
         except Refused:

@@ -119,9 +119,13 @@ class Expressions:
 
     def callee(self, expression: Expression, scope: Scope) -> Value:
         """What a call calls: a local name only if it can be called, so that a value may share a function's name."""
-        if isinstance(expression, Name) and not callable_value(scope.values.get(expression.id)):
+        if isinstance(expression, Name) and self.is_function(expression.id) and not callable_value(scope.values.get(expression.id)):
             return self.name(expression, Scope({k: v for k, v in scope.values.items() if k != expression.id}))
         return self.evaluate(expression, scope)
+
+    def is_function(self, name: str) -> bool:
+        """True when the library or the compiler defines a name."""
+        return name in primitives.TABLE or self.library.lookup(name) is not None
 
     # operators
 

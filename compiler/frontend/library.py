@@ -79,6 +79,10 @@ class Library:
         """Every name that `lookup` knows."""
         return {name for _, name in (*self.own, *standard_names())}
 
+    def names_in(self, space: str) -> Iterable[str]:
+        """The names of one space."""
+        return {name for each, name in (*self.own, *standard_names()) if each == space}
+
 
 def open_library(file: File, read: Reader) -> Library:
     """The library of a file with its imports read (each once) through `read`; raises SourceError when one cannot be read."""

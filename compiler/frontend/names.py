@@ -47,6 +47,7 @@ from .syntax import (
     With,
 )
 from .unused import unused
+from .values import describe, with_article
 
 RUNTIME_NAMES = ("step", "steps", "epoch")
 
@@ -95,9 +96,11 @@ class Body:
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """Names that need no binding here."""
-        runtime = RUNTIME_NAMES if self.definition and self.definition.kind in ("optimizer", "schedule") else ()
-        return frozenset({"training", *self.library.names(), *primitives.TABLE, *CONSTANTS, *runtime})
+        """Names that need no binding here; optimizers and schedules are known in blocks alone."""
+        kind = self.definition.kind if self.definition else ""
+        runtime = RUNTIME_NAMES if kind in ("optimizer", "schedule") else ()
+        defined = self.library.names() if self.definition is None else self.library.names_in("")
+        return frozenset({"training", *defined, *primitives.TABLE, *CONSTANTS, *runtime})
 
     @cached_property
     def later_bindings(self) -> dict[str, Span]:
@@ -143,6 +146,7 @@ class Body:
     def declare(self, name: Name) -> None:
         """A name that may not be bound already."""
         if name.id in self.bound:
+            self.misspelt.add(name.id)
             self.report("duplicate-name", f"`{name.id}` is declared twice", name.span, [Note("first here", self.bound[name.id])])
         self.bound.setdefault(name.id, name.span)
 
@@ -163,8 +167,9 @@ class Body:
         word, kinds = _PLACES.get(type(statement), ("", ()))
         if word and self.definition.kind not in kinds:
             places = kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])} or {kinds[-1]}"
-            message = f"`{word}` stands in a {places}, not in {_with_article(self.definition.kind)}"
+            message = f"`{word}` stands in a {places}, not in {with_article(self.definition.kind)}"
             self.report("misplaced-statement", message, statement.span)
+            self.misspelt |= {name.id for name in bindings(statement)}
         if isinstance(statement, ExpressionStatement):
             self.report("unused-value", "the value of this line goes nowhere", statement.span, help="assign it, return it or remove it")
 
@@ -229,7 +234,7 @@ class Body:
             return
         if isinstance(node, Pipe):
             self._checked.add(id(piped_into(node)))
-        self.found += check_call(self.library, node, self.bound.__contains__)
+        self.found += check_call(self.library, node, lambda name: name in self.bound or name not in self.known)
 
     def read(self, name: Name) -> None:
         """A name that something must have defined."""
@@ -239,14 +244,18 @@ class Body:
             notes = [Note("assigned here", self.later_bindings[name.id])]
             self.report("unknown-name", f"`{name.id}` is used before it is assigned", name.span, notes)
             return
-        known = {*self.bound, *self.known} if len(self.found) < MAX_ERRORS else set()
+        elsewhere = self.known_elsewhere(name.id)
+        known = {*self.bound, *self.known} if len(self.found) < MAX_ERRORS and elsewhere is None else set()
         self.misspelt |= set(close_names(name.id, known))
-        mend = self.runtime_mend(name.id) or did_you_mean(name.id, known)
-        self.report("unknown-name", f"`{name.id}` is not defined", name.span, help=mend)
+        mend = elsewhere or did_you_mean(name.id, known)
+        self.report("unknown-name", f"`{name.id}` is not defined{' here' if elsewhere else ''}", name.span, help=mend)
 
-    def runtime_mend(self, name: str) -> str | None:
+    def known_elsewhere(self, name: str) -> str | None:
         """Why a name that exists elsewhere does not exist here."""
-        return f"`{name}` is known in optimizers and schedules; hand it on as an argument" if name in RUNTIME_NAMES else None
+        if name in RUNTIME_NAMES:
+            return f"`{name}` is known in the bodies of optimizers and schedules, which may hand it on as an argument"
+        found = self.library.lookup(name)
+        return f"{describe(found)} stands in a `train` block" if found else None
 
     def read_next(self, node: Next) -> None:
         """`next x` as a value needs a state that was given its new value before."""
@@ -269,7 +278,3 @@ class Body:
                     did_you_mean(option.name or "", ("name", "l1", "l2", "elastic")) or "the settings are `name` and penalties such as `l2`"
                 )
                 self.report("unknown-setting", f"`{option.name}` is no setting of a layer", option.span, help=mend)
-
-
-def _with_article(kind: str) -> str:
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

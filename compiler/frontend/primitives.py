@@ -187,12 +187,22 @@ def _concat(e: Expressions, a: Bound) -> Value:
     rank = len(tensors[0].axes)
     if not -rank <= axis < rank:
         e.context.refuse("unknown-axis", f"{e.context.spell(tensors[0])} has no axis {axis}", a.span)
+    bodies = [_without(e.context.body(t), axis % rank) for t in tensors]
+    other = next((t for t, body in zip(tensors, bodies, strict=True) if body != bodies[0]), None)
+    if other is not None:
+        message = f"{e.context.spell(tensors[0])} and {e.context.spell(other)} cannot be joined along axis {axis}: another axis differs"
+        e.context.refuse("shape-mismatch", message, place)
     build = e.context.build
     if any(e.context.batched(t) for t in tensors):
         tensors = [t if e.context.batched(t) else Tensor(build.broadcast_to(t.node, (BATCH, *e.context.body(t))), t.axes) for t in tensors]
     dtype = e.context.real if any(build.type(t.node).dtype.is_float for t in tensors) else build.type(tensors[0].node).dtype
     nodes = [build.cast(t.node, dtype) for t in tensors]
     return e.unnamed(build.concat(nodes, axis % rank + int(e.context.batched(tensors[0]))))
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...] | None:
+    """A shape without one of its axes; None when it has no such axis."""
+    return (*shape[:axis], *shape[axis + 1 :]) if axis < len(shape) else None
 
 
 def _split(e: Expressions, a: Bound) -> Value:
@@ -216,6 +226,7 @@ def _einsum(e: Expressions, a: Bound) -> Value:
     out = form.replace(" ", "").split("->")[1]
     if len(left) != len(x.axes) or len(right) != len(y.axes) or not set(out) <= set(left + right) or len(set(out)) != len(out):
         e.context.refuse("bad-argument", f'"{form}" does not fit {e.context.spell(x)} and {e.context.spell(y)}', place)
+    _check_letters(e, a, left + right, out, [*e.context.body(x), *e.context.body(y)])
     code = {letter: n + 1 for n, letter in enumerate(dict.fromkeys(left + right))}
     spell = [[code[c] for c in part] for part in (left, right, out)]
     lead = [[0] if e.context.batched(t) else [] for t in (x, y)]
@@ -223,6 +234,18 @@ def _einsum(e: Expressions, a: Bound) -> Value:
     op = Contract(*(tuple(b + s) for b, s in zip(lead, spell, strict=True)))
     build = e.context.build
     return e.unnamed(build.add_op(op, build.cast(x.node, e.context.real), build.cast(y.node, e.context.real)))
+
+
+def _check_letters(e: Expressions, a: Bound, letters: str, out: str, sizes: list[int]) -> None:
+    """A letter has one size; one that stands on one side only is kept."""
+    known: dict[str, int] = {}
+    for letter, size in zip(letters, sizes, strict=True):
+        if known.setdefault(letter, size) != size:
+            raise ShapeError(f"`{letter}` is {known[letter]} and {size}", (1, 2))
+    alone = [letter for letter in known if letters.count(letter) == 1 and letter not in out]
+    if alone:
+        message = f"`{alone[0]}` stands on one side only and not in the result"
+        raise ShapeError(message, (1, 2), f"keep it in the result, or sum over it before: `sum(…, over = …)`")
 
 
 def _iota(e: Expressions, a: Bound) -> Value:

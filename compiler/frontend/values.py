@@ -119,6 +119,12 @@ class Scope:
 Call = Callable[[list[Value], dict[str, Value], Expression], Value]
 
 
+def with_article(kind: str) -> str:
+    """A kind of definition in words: `a layer`, `an optimizer`, `a function`."""
+    word = "function" if kind == "fn" else kind
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
+
+
 def describe(value: Value) -> str:
     """What a value is, in words for a message."""
     match value:
