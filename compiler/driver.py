@@ -38,7 +38,7 @@ from .layout import SPACES, Layout, panelled_parameters
 from .passes.autodiff import differentiate
 from .passes.fusion import Fusion
 from .passes.pipeline import Watcher, optimise
-from .passes.stream import Stage, carry, part_of, split_stream
+from .passes.stream import Stage, carry, part_of, passes_over, split_stream
 from .source import Source as Text
 from .source import Span
 
@@ -168,14 +168,14 @@ class Blueprint:
         graph = _copied(self.inference.graph)
         results = {n.removeprefix("metric:"): v for n, v in graph.outputs.items() if n == "loss" or n.startswith("metric:")}
         build = Build(graph, self.real)
-        return split_stream(graph, {name: mean_over_batch(build, value) for name, value in results.items()})
+        return split_stream(graph, {name: mean_over_batch(build, value) for name, value in results.items()}, "evaluate:")
 
     @cached_property
     def statistics(self) -> list[Stage]:
         """The passes that compute the fitted statistics over the training rows."""
         graph = _expose_fits(self.inference.graph)
         results = {name: value for name, value in graph.outputs.items() if name.startswith("fit:")}
-        return split_stream(graph, results) if results else []
+        return split_stream(graph, results, "fit:") if results else []
 
     def _forward(self, elaboration: Elaboration) -> tuple[Graph, int]:
         graph = _copied(elaboration.graph)
@@ -198,7 +198,9 @@ class Blueprint:
             for penalty in self._penalties(parameter):
                 build.where = parameter.where
                 place = innermost_own([penalty.span, *parameter.where.places, self.train_settings.place])
-                value = apply_function(self.unit.library, build, penalty, [Tensor(nodes[label])], {}, place).value
+                value = apply_function(
+                    self.unit.library, build, penalty, [Tensor(nodes[label])], {}, place, purpose=f"the penalty on `{label}`"
+                ).value
                 total = build.add(total, build.cast(_returned(build, value, (), "a penalty is one number", place), self.real))
         build.where = graph[loss].where
         return dict(zip(nodes, differentiate(build, total, list(nodes.values())), strict=True))
@@ -230,7 +232,9 @@ class Blueprint:
         settings, place = self.train_settings, self.train_settings.place
         optimizer = settings.optimizer
         if "lr" in optimizer.settings:
-            rate = apply_function(self.unit.library, build, settings.schedule, [optimizer.settings["lr"]], names, place).value
+            rate = apply_function(
+                self.unit.library, build, settings.schedule, [optimizer.settings["lr"]], names, place, purpose="the learning rate"
+            ).value
             span = innermost_own([settings.schedule.span, place])
             optimizer = unscheduled(
                 optimizer, {"lr": Tensor(_returned(build, rate, (), "a schedule returns the learning rate, one number", span))}
@@ -238,7 +242,7 @@ class Blueprint:
         node = next(n.id for n in graph if isinstance(n.op, Source) and n.op.key == f"parameter:{label}")
         before = dict(graph.outputs)
         values = [Tensor(node), Tensor(gradient)]
-        done = apply_function(self.unit.library, build, optimizer, values, names, place, path=label)
+        done = apply_function(self.unit.library, build, optimizer, values, names, place, path=label, purpose=f"the update of `{label}`")
         states = {k.removeprefix("next:"): v for k, v in graph.outputs.items() if k.startswith("next:") and k not in before}
         graph.outputs = before
         place = innermost_own([optimizer.span, place])
@@ -256,8 +260,8 @@ class Blueprint:
         for name, value in self.training.graph.outputs.items():
             if name.startswith("metric:"):
                 results[name.removeprefix("metric:")] = mean_over_batch(build, value)
-        single = {name: value for name, value in results.items() if len(split_stream(graph, {name: value})) == 1}
-        stages = split_stream(graph, single)
+        single = {name: value for name, value in results.items() if passes_over(graph, value) == 1}
+        stages = split_stream(graph, single, "train:")
         for accumulator in stages[0].accumulators if stages else ():
             carry(graph, part_of(accumulator), accumulator)
         return stages[0] if stages else None
@@ -276,7 +280,9 @@ class Blueprint:
         place = innermost_own([*parameter.where.places, self.unit.model.span])
         value: Value = parameter.init
         if isinstance(value, Function | Instance):
-            value = apply_function(self.unit.library, build, value, [shape], {}, place, path=parameter.label).value
+            value = apply_function(
+                self.unit.library, build, value, [shape], {}, place, parameter.label, f"the first value of `{parameter.label}`"
+            ).value
         wanted = f"the first value of `{parameter.label}` is one number or {parameter.type}"
         if isinstance(value, Tensor) and build.type(value.node).shape == shape:
             node = value.node

@@ -118,7 +118,8 @@ class Parameters(MutableMapping[str, Array]):
 class Model:
     """A model on this machine. Not for use from several Python threads at once: its buffers are its own."""
 
-    def __init__(self, blueprint: Blueprint, *, threads: int | None = None, seed: int | None = None) -> None:
+    def __init__(self, blueprint: Blueprint, *, threads: int | None = None, seed: int | None = None, initialise: bool = True) -> None:
+        """With `initialise` false parameters and states are zeros, for whoever fills them next."""
         self.blueprint = blueprint
         self.seed = blueprint.train_settings.seed if seed is None else seed
         self.team: Team = shared_team(threads)
@@ -135,10 +136,12 @@ class Model:
         inference = blueprint.inference
         self._fields = {f.name: _field(f) for f in inference.fields.values()}
         self._inputs = [name for name in self._fields if name not in inference.targets]
-        self._start()
+        self._place()
+        if initialise:
+            self._initialise()
 
-    def _start(self) -> None:
-        """Parameters and states at their first values, the step at 1."""
+    def _place(self) -> None:
+        """Room for parameters, states, statistics and run-time scalars; the step at 1."""
         for kind, values in (("parameter", self.blueprint.inference.parameters), ("state", self.blueprint.inference.states)):
             for label, spec in values.items():
                 self.blueprint.layout.place(f"{kind}:{label}", spec.type)
@@ -146,10 +149,13 @@ class Model:
             self.blueprint.layout.place(f"fit:{label}", kind_)
         for name in RUNTIME:
             self.blueprint.layout.place(f"runtime:{name}", TensorType(F64))
+        self.set_runtime(step=1, steps=1, epoch=0, seed=self.seed)
+
+    def _initialise(self) -> None:
+        """Parameters and states at their first values."""
         for kind, values in (("parameter", self.blueprint.inference.parameters), ("state", self.blueprint.inference.states)):
             for label, spec in values.items():
                 self.memory.write(f"{kind}:{label}", self.blueprint.initial(spec, self.seed))
-        self.set_runtime(step=1, steps=1, epoch=0, seed=self.seed)
 
     # --- what it is
 

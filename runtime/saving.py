@@ -38,7 +38,7 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Model:
     blueprint = make_blueprint(
         _unit(saved, str(path)), settings["model"], settings["overrides"], capacity=settings["capacity"], real=REALS[settings["real"]]
     )
-    model = Model(blueprint, threads=threads, seed=int(saved.progress.get("seed", 0)))
+    model = Model(blueprint, threads=threads, seed=int(saved.progress.get("seed", 0)), initialise=False)
     restore(model, saved, path)
     return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from ..diagnostics import did_you_mean
 from ..errors import RanvierError
@@ -15,7 +16,7 @@ from .context import Context, Refused
 from .elaborate import Elaborator
 from .library import Library
 from .syntax import Block, Call, Expression, Name, Setting
-from .values import Function, Instance, Scope, Value, describe
+from .values import Function, Instance, Scope, Value, describe, with_article
 
 SPACES = {"optimizer": "optimizer", "schedule": "schedule"}
 KNOWN = {
@@ -56,6 +57,7 @@ class _Reader:
     elaborator: Elaborator
     overrides: Mapping[str, Value]
     used: set[str]
+    path: str = ""
 
     @property
     def context(self) -> Context:
@@ -63,7 +65,7 @@ class _Reader:
 
     def evaluate(self, setting: Setting) -> Value:
         """The value of a setting; optimizers and schedules are looked up in their own space first."""
-        library = self.elaborator.library
+        library, self.path = self.elaborator.library, ""
         library.space = SPACES.get(setting.name.id, "")
         try:
             value = self.elaborator.evaluate(setting.value, Scope())
@@ -77,7 +79,7 @@ class _Reader:
         """The command line's word for a setting, and for the settings inside a call (`optimizer.lr`)."""
         if path in self.overrides:
             self.used.add(path)
-            value = self.overrides[path]
+            value, self.path = self.overrides[path], path
         if isinstance(value, Instance):
             for name in value.settings:
                 if f"{path}.{name}" in self.overrides:
@@ -85,15 +87,22 @@ class _Reader:
                     value.settings[name] = self.overrides[f"{path}.{name}"]
         return value
 
-    def number(self, setting: Setting, value: Value, low: float, high: float, whole: bool) -> float:
-        """A number in a range."""
+    def refuse(self, code: str, message: str, place: Span) -> NoReturn:
+        """A value that will not do: the file's, at its place, or one given from outside, which has none."""
+        if self.path:
+            raise RanvierError(f"{self.path}: {message}")
+        self.context.refuse(code, message, place)
+
+    def number(self, name: str, value: Value, place: Span) -> float:
+        """A number in the range of a setting."""
+        low, high, whole = RANGES[name]
         kind = int if whole else (int, float)
         if isinstance(value, float) and whole and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
             sort = "a whole number" if whole else "a number"
             shown = value if isinstance(value, int | float) else describe(value)
-            self.context.refuse("bad-setting", f"`{setting.name.id}` is {sort} from {low} to {high}, not {shown}", setting.value.span)
+            self.refuse("bad-setting", f"`{name}` is {sort} from {low:g} to {_spell(high)}, not {shown}", place)
         return value
 
 
@@ -117,10 +126,15 @@ def read_train(library: Library, blocks: Mapping[str, Block], overrides: Mapping
     values: dict[str, Value] = {}
     for source in (default, block):
         for setting in source.settings:
+            if setting.choices:
+                continue
             try:
                 values[setting.name.id] = _train_setting(reader, setting)
             except Refused:
                 values.pop(setting.name.id, None)
+    for name in KNOWN["train"]:
+        if name not in values and f"train.{name}" in overrides and not reader.context.diagnostics:
+            values[name] = _accepted(reader, name, reader.override(f"train.{name}", None), block.span)
     unused = [k for k in overrides if k.startswith("train.") and k not in reader.used]
     if unused:
         known = [f"train.{k}" for k in KNOWN["train"]]
@@ -135,16 +149,25 @@ def _train_setting(reader: _Reader, setting: Setting) -> Value:
     if name not in KNOWN["train"]:
         hint = did_you_mean(name, KNOWN["train"]) or f"the settings are {', '.join(KNOWN['train'])}"
         reader.context.refuse("unknown-setting", f"a train block has no setting `{name}`", setting.name.span, help=hint)
-    value = reader.override(f"train.{name}", reader.evaluate(setting))
+    return _accepted(reader, name, reader.override(f"train.{name}", reader.evaluate(setting)), setting.value.span)
+
+
+def _accepted(reader: _Reader, name: str, value: Value, place: Span) -> Value:
+    """The value of a setting of a train block, if it is of the kind that the setting takes."""
     if name in RANGES:
-        return reader.number(setting, value, *RANGES[name])
+        return reader.number(name, value, place)
     if not isinstance(value, Instance):
-        reader.context.refuse("type-mismatch", f"`{name}` is a call such as `{_example(name)}`, not {describe(value)}", setting.value.span)
+        reader.refuse("type-mismatch", f"`{name}` is a call such as `{_example(name)}`, not {describe(value)}", place)
     wanted = SPACES.get(name, "fn")
     if value.function.definition.kind != wanted:
-        kind = value.function.definition.kind
-        reader.context.refuse("type-mismatch", f"`{value.function.name}` is a {kind}, not a {wanted}", setting.value.span)
+        kind = with_article(value.function.definition.kind)
+        message = f"`{value.function.name}` is {kind}, and `{name}` is {with_article(wanted)} such as `{_example(name)}`"
+        reader.refuse("type-mismatch", message, place)
     return value
+
+
+def _spell(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else str(number)
 
 
 def _example(name: str) -> str:
@@ -169,7 +192,7 @@ def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[
                     reader.context.refuse("type-mismatch", f"`source` is the path of a file, not {describe(value)}", setting.value.span)
                 source = value
             elif name == "test":
-                test = float(reader.number(setting, reader.override("data.test", reader.evaluate(setting)), *RANGES["test"]))
+                test = float(reader.number("test", reader.override("data.test", reader.evaluate(setting)), setting.value.span))
             else:
                 hint = did_you_mean(name, ("source", "test", *names))
                 reader.context.refuse("unknown-setting", f"a data block has no setting `{name}`", setting.name.span, help=hint)

@@ -97,6 +97,7 @@ class Context:
     sources: dict[str, int] = field(default_factory=dict)
     draws: dict[str, int] = field(default_factory=dict)
     statements: int = 0
+    purpose: str = ""
 
     @property
     def graph(self) -> Graph:
@@ -151,6 +152,7 @@ class Context:
         same = any(d.span == place and d.code == code and d.message == message for d in self.diagnostics)
         if not same and len(self.diagnostics) <= MAX_ERRORS:
             calls = calls_between(span, self.frames, depth)
+            given += [Note(f"while making {self.purpose}")] if self.purpose else []
             self.diagnostics.append(Diagnostic(code, message, place, tuple(dict.fromkeys(given)), calls, help))
 
     def refuse(self, code: str, message: str, span: Span, notes: Sequence[Note] = (), help: str | None = None) -> NoReturn:

@@ -478,10 +478,14 @@ class Application:
 
 
 def apply_function(
-    library: Library, build: Build, value: Value, arguments: Sequence[Value], names: Mapping[str, Value], place: Span, path: str = ""
-) -> Application:
-    """Apply an initialiser, penalty, schedule, optimizer or criterion; `names` are extra names its body may use, `path` owns its states."""
-    context = Context(build, training=True, sources={n.op.key: n.id for n in build.graph if isinstance(n.op, Source)})
+    library: Library, build: Build, value: Value, arguments: Sequence[Value], names: Mapping[str, Value], place: Span,
+    path: str = "", purpose: str = "",
+) -> Application:  # fmt: skip
+    """Apply an initialiser, penalty, schedule, optimizer or criterion.
+
+    `names` are extra names its body may use, `path` owns its states, `purpose` says in diagnostics what it is applied for.
+    """
+    context = Context(build, training=True, purpose=purpose, sources={n.op.key: n.id for n in build.graph if isinstance(n.op, Source)})
     first = next((context.body(a) for a in arguments if isinstance(a, Tensor)), ())
     elaborator = Elaborator(context, library, state_shape=first)
     instance = value if isinstance(value, Instance) else None

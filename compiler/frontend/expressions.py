@@ -356,7 +356,8 @@ class Expressions:
                 stop = start + 1
                 dropped.append(axis)
             if not 0 <= start < stop <= size:
-                self.context.refuse("index-out-of-range", f"`{item.span.text}` is outside an axis of {size}", item.span)
+                fault = "takes nothing of" if isinstance(item, Slice) else "is outside"
+                self.context.refuse("index-out-of-range", f"`{item.span.text}` {fault} an axis of {size}", item.span)
             if (start, stop, step) != (0, size, 1):
                 node = build.slice_axis(node, axis + lead, start, stop, step)
         shape = build.type(node).shape

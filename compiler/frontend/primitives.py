@@ -245,7 +245,7 @@ def _check_letters(e: Expressions, a: Bound, letters: str, out: str, sizes: list
     alone = [letter for letter in known if letters.count(letter) == 1 and letter not in out]
     if alone:
         message = f"`{alone[0]}` stands on one side only and not in the result"
-        raise ShapeError(message, (1, 2), f"keep it in the result, or sum over it before: `sum(…, over = …)`")
+        raise ShapeError(message, (1, 2), "keep it in the result, or sum over it before: `sum(…, over = …)`")
 
 
 def _iota(e: Expressions, a: Bound) -> Value:

@@ -63,15 +63,20 @@ def reduces_batch(graph: Graph, node: Node) -> bool:
     return isinstance(node.op, Contract) or (isinstance(node.op, Reduce) and node.op.kind in COMBINE)
 
 
-def split_stream(graph: Graph, results: Mapping[str, int]) -> list[Stage]:
-    """The passes that compute unbatched `results` over a whole set, in order."""
+def split_stream(graph: Graph, results: Mapping[str, int], owner: str = "") -> list[Stage]:
+    """The passes that compute unbatched `results` over a whole set, in order; `owner` sets its accumulators apart from others'."""
     live = graph.ancestors(list(results.values()))
     level = _levels(graph, live)
     stages = []
     for number in range(1, max((level[r] for r in results.values()), default=0) + 1):
         frontier = [n for n in sorted(live) if reduces_batch(graph, graph[n]) and level[n] == number]
-        stages.append(_stage(graph, live, level, number, frontier, results))
+        stages.append(_stage(graph, live, level, number, frontier, results, owner))
     return stages
+
+
+def passes_over(graph: Graph, value: int) -> int:
+    """How many passes over the rows a value needs."""
+    return _levels(graph, graph.ancestors([value]))[value]
 
 
 def _levels(graph: Graph, live: set[int]) -> dict[int, int]:
@@ -84,13 +89,15 @@ def _levels(graph: Graph, live: set[int]) -> dict[int, int]:
     return level
 
 
-def _stage(graph: Graph, live: set[int], level: dict[int, int], number: int, frontier: list[int], results: Mapping[str, int]) -> Stage:
+def _stage(
+    graph: Graph, live: set[int], level: dict[int, int], number: int, frontier: list[int], results: Mapping[str, int], owner: str
+) -> Stage:
     batch, final = Graph(f"{graph.name}.pass{number}"), Graph(f"{graph.name}.result{number}")
     known = {n for n in live if not is_batched(graph, n) and level[n] < number and level[n] > 0}
     copied = _copy(graph, batch, graph.ancestors(frontier), known)
     accumulators, carried = [], {}
     for node in (graph[n] for n in frontier):
-        accumulator = _accumulator(node)
+        accumulator = _accumulator(node, owner)
         accumulators.append(accumulator)
         carry(batch, copied[node.id], accumulator)
         total = final.add(Source("accumulator", accumulator.label, accumulator.type), (), node.where)
@@ -103,10 +110,10 @@ def _stage(graph: Graph, live: set[int], level: dict[int, int], number: int, fro
     return Stage(batch, final, tuple(accumulators))
 
 
-def _accumulator(node: Node) -> Accumulator:
+def _accumulator(node: Node, owner: str) -> Accumulator:
     kind = node.op.kind if isinstance(node.op, Reduce) else "sum"
     type_ = node.type.with_dtype(F64) if kind == "sum" else node.type
-    return Accumulator(f"{kind}:{node.id}", kind, type_)
+    return Accumulator(f"{owner}{kind}:{node.id}", kind, type_)
 
 
 def carry(graph: Graph, part: int, accumulator: Accumulator) -> None:
