@@ -80,7 +80,8 @@ class Plan:
     `dot_columns` columns at once). `blocked` is the position in `k` of the loop that is cut into blocks of `block` steps (-1: none).
     `m_block` rows at a time see all panels; they are first copied `row_stride` elements apart when that is not 0.
     `wide` are the (rows, panels side by side) of tiles for few rows alone, where the stream of b is the bound.
-    `streamed` operands of the body are asked for ahead. `varies` says of each instruction of the body whether it depends on the row (or batch) and on the column.
+    `varies` says of each instruction of the body whether it depends on the row (or batch) and on the column; `streamed` are the operands
+    of the body that are asked for ahead.
     The scratch holds, in this order and in bytes: the copied strip of b, resting sums of a block of rows, those of few rows, copied
     rows of a.
     """

@@ -28,15 +28,17 @@ def find_mistakes(library: Library, model: Definition | None, blocks: Mapping[st
 
 
 def merged(first: Sequence[Diagnostic], second: Sequence[Diagnostic]) -> list[Diagnostic]:
-    """Both, in the order of their places; of the second, those that say nothing new about a place of the first are left out."""
+    """Both, in the order of their places; of the second, those that say nothing new beside the first are left out."""
     return in_order([*first, *(d for d in second if not any(_is_same(d, other) for other in first))])
 
 
-def _is_same(one: Diagnostic, other: Diagnostic) -> bool:
-    a, b = one.span, other.span
+def _is_same(one: Diagnostic, known: Diagnostic) -> bool:
+    """True when a mistake is known: at the same place, of the same sort where places overlap, or because of a name that nothing defines."""
+    a, b = one.span, known.span
     if a is None or b is None or a.source is not b.source:
         return False
-    return (a.start, a.end) == (b.start, b.end) or (one.code == other.code and a.start < b.end and b.start < a.end)
+    follows = known.code == "unknown-name" and a.start <= b.start and b.end <= a.end
+    return follows or (a.start, a.end) == (b.start, b.end) or (one.code == known.code and a.start < b.end and b.start < a.end)
 
 
 def _elaborated(library: Library, model: Definition, blocks: Mapping[str, Block]) -> list[Diagnostic]:

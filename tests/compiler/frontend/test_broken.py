@@ -3,6 +3,7 @@
 A first line `#: name=value` sets settings as the command line does. `pytest --update-golden` writes the texts anew.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,16 @@ from ranvier.runtime.checking import check
 from ranvier.runtime.opening import open_blueprint, split_settings
 
 BROKEN = Path(__file__).parent / "broken"
+LIBRARY_PLACE = re.compile(r"(stdlib/\w+\.nn):\d+:\d+")
 FILES = sorted(path.stem for path in BROKEN.glob("*.nn"))
 
 
 def said_about(file: str) -> str:
-    """What the check of a file says; fails when it says nothing."""
+    """What the check of a file says, places in the library without their lines, which move; fails when it says nothing."""
     settings, overrides = split_settings(settings_of(Path(file).read_bytes().splitlines()[0]))
     with pytest.raises(RanvierError) as caught:
         check(open_blueprint(file, settings=settings, overrides=overrides))
-    return str(caught.value) + "\n"
+    return LIBRARY_PLACE.sub(r"\1", str(caught.value)) + "\n"
 
 
 def settings_of(line: bytes) -> dict[str, object]:
