@@ -316,7 +316,7 @@ class Elaborator(Expressions):
             with self.at(statement.span):
                 where = self.context.build.where
             kind = TensorType(self.context.real, shape)
-            init = self.evaluate(statement.init, scope)
+            init = self.known(statement.init, scope)
             self.context.parameters[label] = Parameter(label, kind, init, where, dict(instance.options))
         with self.at(statement.span):
             node = self.context.source("parameter", label, TensorType(self.context.real, shape))
@@ -331,7 +331,7 @@ class Elaborator(Expressions):
             kind = TensorType(self.context.real, (*samples, *shape))
             with self.at(statement.span):
                 node = self.context.source("state", label, kind)
-                init = self.evaluate(statement.init, scope)
+                init = self.known(statement.init, scope)
                 self.context.states.setdefault(label, StateVariable(label, kind, init, self.context.build.where))
             scope.values[name.id] = self.named(node, statement.type, scope) if statement.type else self.unnamed(node)
 

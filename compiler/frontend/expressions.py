@@ -324,6 +324,16 @@ class Expressions:
             self.context.refuse("index-out-of-range", "a slice's step is at least 1", item.span)
         return bounds  # type: ignore[return-value]
 
+    def known(self, expression: Expression, scope: Scope) -> Value:
+        """A value that is known before the model runs: a first value, the strength of a penalty."""
+        value = self.evaluate(expression, scope)
+        if isinstance(value, Poison):
+            raise Refused
+        if _holds_tensor(value):
+            message = f"`{expression.span.text}` depends on what the model computes; here stands what is known before it runs"
+            self.context.refuse("type-mismatch", message, expression.span, help="write a number, or an initialiser such as `zeros`")
+        return value
+
     def integer(self, expression: Expression, scope: Scope) -> int:
         """A whole number known at compile time."""
         value = self.evaluate(expression, scope)
@@ -460,7 +470,7 @@ class Expressions:
                     "unknown-setting", f"`{argument.name}` is no setting of a layer", argument.span, help=did_you_mean(argument.name, known)
                 )
             else:
-                layer.options[argument.name] = self.evaluate(argument.value, scope)
+                layer.options[argument.name] = self.known(argument.value, scope)
         return layer
 
     def rename(self, layer: Instance, value: Value, place: Span) -> None:
@@ -525,6 +535,18 @@ class Expressions:
 def _last_stage(expression: Expression) -> Expression:
     """What a pipeline's value comes from, the place to show for it."""
     return expression.right if isinstance(expression, Pipe) else expression
+
+
+def _holds_tensor(value: Value) -> bool:
+    match value:
+        case Tensor():
+            return True
+        case Instance():
+            return any(map(_holds_tensor, value.settings.values()))
+        case tuple():
+            return any(map(_holds_tensor, value))
+        case _:
+            return False
 
 
 def callable_value(value: Value) -> bool:

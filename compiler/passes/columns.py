@@ -3,16 +3,19 @@
 Before:  %2 = contract(%0, %1, form=ab,b->a)
 After:   %3 = broadcast(%1) ; %4 = mul(%0, %3) ; %2 = sum(%4, axes=[1])
 
-A contraction needs columns: a last axis of the result that belongs to one factor alone. Without it (a matrix times a vector, a product
+A contraction needs columns: a last axis of the result, of fixed extent, that belongs to one factor alone. Without it (a matrix times a vector, a product
 of equal shapes summed) the work is a reduction along a row, which is what the sum of products says. Legal by the definition of the
 contraction; only the order of additions is the reduction's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..ir.build import Build
 from ..ir.graph import Graph, Node, rewrite
 from ..ir.ops import Broadcast, Contract, Reduce
+from ..ir.types import Dim
 
 
 def give_columns(graph: Graph) -> Graph:
@@ -20,11 +23,16 @@ def give_columns(graph: Graph) -> Graph:
 
     def rule(new: Graph, node: Node, operands: tuple[int, ...]) -> int | None:
         op = node.op
-        if not isinstance(op, Contract) or (op.out and (op.out[-1] in op.left) != (op.out[-1] in op.right)):
+        if not isinstance(op, Contract) or _has_columns(op, op.sizes(*(new.type(i) for i in operands))):
             return None
         return _summed(new, node, op, operands)
 
     return rewrite(graph, rule)
+
+
+def _has_columns(op: Contract, sizes: Mapping[int, Dim]) -> bool:
+    """True when the last axis of the result belongs to one factor alone and has a fixed extent."""
+    return bool(op.out) and (op.out[-1] in op.left) != (op.out[-1] in op.right) and isinstance(sizes[op.out[-1]], int)
 
 
 def _summed(new: Graph, node: Node, op: Contract, operands: tuple[int, ...]) -> int:

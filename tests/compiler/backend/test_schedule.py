@@ -157,7 +157,19 @@ def test_products_are_cut_by_rows_while_there_are_enough() -> None:
     assert schedule.partition(product(pixels), goal, 8, 2) == "m"
     assert schedule.partition(product(pixels), goal, 1, 2) == "n"
     assert schedule.partition(product((Axis("q", 10),), (Axis("r", BATCH), Axis("h", 4))), goal, 8, 2) == "batch"
-    assert schedule.partition(product((Axis("q", 10),)), goal, 8, 2) == "auto"
+    assert schedule.partition(product((Axis("q", 100),)), goal, 8, 2) == "auto"
+
+
+def test_a_heavy_weight_is_cut_by_columns_forward_and_in_its_gradient() -> None:
+    """Else every step moves half of the weight and its optimizer state from one core's cache to the other's."""
+    goal, batch, inputs = preset("x86-64-v3"), Axis("r", BATCH), Axis("q", 512)
+    x, w, y = Access("x", F32, (("r", 512), ("q", 1))), Access("w", F32, (("q", 64), ("n", 1))), Access("y", F32, (("r", 64), ("n", 1)))
+    forward = Contract((), (batch,), Axis("n", 64), (inputs,), x, w, (Constant(0.0, F32),), (Store(y, 0),), F32)
+    gradient = Contract((), (inputs,), Axis("n", 64), (batch,), x, y, (Constant(0.0, F32),), (Store(w, 0),), F32)
+    for capacity, cut in ((32, "n"), (4096, "m")):
+        assert schedule.partition(forward, goal, capacity, 2) == cut
+    assert schedule.partition(gradient, goal, 32, 2) == "n"
+    assert schedule.partition(gradient, goal, 4096, 2) == "auto"
 
 
 def test_work_counts_products_and_bytes() -> None:
