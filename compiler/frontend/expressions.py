@@ -330,7 +330,7 @@ class Expressions:
         if isinstance(value, Poison):
             raise Refused
         if _holds_tensor(value):
-            message = f"`{expression.span.text}` depends on what the model computes; here stands what is known before it runs"
+            message = f"`{expression.span.text}` depends on what the model computes, and must be known before it runs"
             self.context.refuse("type-mismatch", message, expression.span, help="write a number, or an initialiser such as `zeros`")
         return value
 

@@ -110,8 +110,7 @@ def _powered(draw: st.DrawFn, build: Build, rows: Sequence[str]) -> object:
 
 
 def _cast(draw: st.DrawFn, build: Build, rows: Sequence[str]) -> object:
-    value = build.type(_any(draw, build)).dtype
-    return build.cast(_any(draw, build), draw(st.sampled_from((F64, I32, value))))
+    return build.cast(_any(draw, build), draw(st.sampled_from((F64, I32))))  # a negative float as u8 is undefined, in NumPy too
 
 
 def _select(draw: st.DrawFn, build: Build, rows: Sequence[str]) -> object:

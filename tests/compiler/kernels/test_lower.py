@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, note, settings
 from native_graph import run_natively
 from random_graphs import ROWS_EXTENT, Sample, samples
 from ranvier.compiler.ir.build import Build
@@ -13,6 +13,7 @@ from ranvier.compiler.ir.graph import Graph
 from ranvier.compiler.ir.ops import Source
 from ranvier.compiler.ir.types import BATCH, F64, TensorType
 from ranvier.compiler.passes.columns import give_columns
+from ranvier.compiler.passes.fusion import fuse, print_fusion
 from ranvier.compiler.passes.pipeline import PASSES
 
 
@@ -22,6 +23,7 @@ def test_random_graphs_natively(sample: Sample) -> None:
     graph = sample.graph
     for _, run in PASSES:
         graph = run(graph)
+    note(print_fusion(fuse(graph)))
     expected, found = sample.run(), run_natively(graph, sample.arrays, ROWS_EXTENT)
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)

@@ -1,0 +1,91 @@
+"""The standard library keeps the rules that users' files are held to, and every definition in it can be used: if not, a user's first model fails."""
+
+from collections.abc import Iterator
+from itertools import islice, product
+from pathlib import Path
+
+import pytest
+from ranvier.compiler.errors import SourceError
+from ranvier.compiler.frontend.elaborate import elaborate
+from ranvier.compiler.frontend.library import Library, open_library, standard_names, standard_sources
+from ranvier.compiler.frontend.names import check_definition
+from ranvier.compiler.frontend.parser import parse
+from ranvier.compiler.frontend.syntax import Definition, Ellipsis, Parameter
+from ranvier.compiler.source import Source
+from ranvier.runtime.checking import check
+from ranvier.runtime.opening import open_blueprint, reader_below
+
+DEFINITIONS = {f"{file}:{d.kind} {d.name.id}": d for file, source in standard_sources().items() for d in parse(source).definitions}
+APPLIED = {name: d for name, d in DEFINITIONS.items() if d.kind in ("layer", "cell", "fn")}
+TRAINING = {d.name.id: d.kind for d in DEFINITIONS.values() if d.kind in ("optimizer", "schedule")}
+INPUTS = {"number": "f32", "vector": "f32[8]", "matrix": "f32[8, 8]", "image": "f32[8, 8, 4]", "volume": "f32[4, 4, 4, 2]", "index": "class[8]"}
+BY_AXES = ("number", "vector", "matrix", "image", "volume")
+ATTEMPTS = 400
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_names(name: str) -> None:
+    definition = DEFINITIONS[name]
+    found = check_definition(Library(parse(definition.span.source)), definition)
+    assert not found, "\n".join(d.render() for d in found)
+
+
+@pytest.mark.parametrize("name", APPLIED)
+def test_every_definition_can_be_applied(name: str) -> None:
+    """Some choice of small arguments that fit the signature passes the checker."""
+    failures = []
+    for expression in islice(applications(APPLIED[name]), ATTEMPTS):
+        failure = failure_of(expression)
+        if failure is None:
+            return
+        failures.append(f"{expression}: {failure}")
+    pytest.fail("\n".join(failures[:10]))
+
+
+def applications(definition: Definition) -> Iterator[str]:
+    """Calls with small arguments that a signature allows."""
+    settings = [setting_choices(p) for p in definition.settings or () if p.default is None]
+    inputs = [input_choices(p) for p in definition.inputs or () if p.default is None]
+    head = definition.name.id
+    for values in product(product(*settings), product(*inputs)):
+        made, applied = (", ".join(v) for v in values)
+        yield f"{head}({made})({applied})" if definition.settings is not None else f"{head}({applied})"
+
+
+def setting_choices(parameter: Parameter) -> list[str]:
+    return ["2", "0.5", "[4, 2]", "dense(8)", "simple(8)", "relu"] if parameter.type is None else input_choices(parameter)
+
+
+def input_choices(parameter: Parameter) -> list[str]:
+    """Inputs of the model that a parameter's pattern takes; without a pattern also lists, numbers and steps of training."""
+    pattern = parameter.type
+    if pattern is None:
+        return ["vector", "[4, 4]", "image", "0.5", "index", "matrix", "number"]
+    if pattern.dtype == "class":
+        return ["index"]
+    fixed = [d for d in pattern.dims or () if not isinstance(d, Ellipsis)]
+    opened = len(fixed) < len(pattern.dims or ())
+    return list(BY_AXES[len(fixed) :] if opened else BY_AXES[len(fixed) : len(fixed) + 1])
+
+
+def failure_of(expression: str) -> str | None:
+    """What the checker says against a model that predicts an expression; a cell may be refused for now as not compiled."""
+    declared = "\n".join(f"input {name}: {kind}" for name, kind in INPUTS.items())
+    text = f"layer simple(units)(x) {{\nreturn x -> dense(units)\n}}\nmodel m() {{\n{declared}\npredict {expression}\n}}\n"
+    file = parse(Source("tiny.nn", text))
+    try:
+        elaborate(open_library(file, reader_below(Path())), file.definitions[-1], {}, training=True)
+    except SourceError as error:
+        found = [d for d in error.diagnostics if d.code != "unsupported"]
+        return found[0].message if found else None
+    return None
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_every_optimizer_and_schedule_trains(name: str) -> None:
+    text = f"model m() {{\ninput x: f32[4]\ntarget y: f32\nz = sum(x -> dense(3))\nloss mse(z, y)\n}}\ntrain {{\n{TRAINING[name]} = {name}()\n}}\n"
+    check(open_blueprint(text))
+
+
+def test_no_definition_shadows_another() -> None:
+    assert len(standard_names()) == len(DEFINITIONS)
