@@ -54,26 +54,22 @@ def _rows(key: str, kind: TensorType) -> Placement:
 
 
 def panelled_parameters(graphs: Iterable[Graph]) -> frozenset[str]:
-    """Keys of the parameters whose every use, in every graph, is as a factor of contractions that own the last axis of its first use.
+    """Keys of the parameters that can live in panels of columns, the layout their products want.
 
-    Such a parameter can live in panels of columns, the layout its products want; one that is also sliced, reshaped, or read along
-    other axes stays row-major.
+    Such a parameter is, in some graph, the factor of a contraction whose last axis is the result's, and nowhere sliced, reshaped or
+    read along other axes, which panels cannot express.
     """
     wanted: set[str] = set()
     refused: set[str] = set()
     for graph in graphs:
         live = graph.live()
-        for node in graph:
-            if node.id not in live or not isinstance(node.op, Source) or node.op.kind != "parameter" or node.type.rank < 2:
-                continue
-            for number in graph.users(node.id):
-                if number not in live:
+        for user in (node for node in graph if node.id in live):
+            for position, number in enumerate(user.inputs):
+                source = graph[number].op
+                if not isinstance(source, Source) or source.kind != "parameter" or source.type.rank < 2:
                     continue
-                user = graph[number]
                 if user.op.has(Trait.VIEW):
-                    refused.add(node.op.key)
-                if isinstance(user.op, Contract):
-                    labels = user.op.left if user.inputs[0] == node.id else user.op.right
-                    if user.op.out and labels[-1] == user.op.out[-1]:
-                        wanted.add(node.op.key)
+                    refused.add(source.key)
+                elif isinstance(user.op, Contract) and user.op.out and (user.op.left, user.op.right)[position][-1] == user.op.out[-1]:
+                    wanted.add(source.key)
     return frozenset(wanted - refused)

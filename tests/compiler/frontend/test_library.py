@@ -18,7 +18,14 @@ from ranvier.runtime.opening import open_blueprint, reader_below
 DEFINITIONS = {f"{file}:{d.kind} {d.name.id}": d for file, source in standard_sources().items() for d in parse(source).definitions}
 APPLIED = {name: d for name, d in DEFINITIONS.items() if d.kind in ("layer", "cell", "fn")}
 TRAINING = {d.name.id: d.kind for d in DEFINITIONS.values() if d.kind in ("optimizer", "schedule")}
-INPUTS = {"number": "f32", "vector": "f32[8]", "matrix": "f32[8, 8]", "image": "f32[8, 8, 4]", "volume": "f32[4, 4, 4, 2]", "index": "class[8]"}
+INPUTS = {
+    "number": "f32",
+    "vector": "f32[8]",
+    "matrix": "f32[8, 8]",
+    "image": "f32[8, 8, 4]",
+    "volume": "f32[4, 4, 4, 2]",
+    "index": "class[8]",
+}
 BY_AXES = ("number", "vector", "matrix", "image", "volume")
 ATTEMPTS = 400
 
@@ -89,3 +96,10 @@ def test_every_optimizer_and_schedule_trains(name: str) -> None:
 
 def test_no_definition_shadows_another() -> None:
     assert len(standard_names()) == len(DEFINITIONS)
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_every_definition_says_what_it_does(name: str) -> None:
+    """The comment above a definition is what the reference of the language shows."""
+    span = DEFINITIONS[name].span
+    assert span.source.line(span.line - 1).startswith("# ")

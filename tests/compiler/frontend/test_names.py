@@ -88,7 +88,9 @@ def test_more_than_a_hundred_mistakes_are_counted() -> None:
 def test_imports_of_imports_and_circles(tmp_path: Path) -> None:
     """A file may use what its imports import; two files may import each other."""
     (tmp_path / "a.nn").write_text('import "b.nn"\nlayer first()(x) {\nreturn x -> second\n}\n')
-    (tmp_path / "b.nn").write_text('import "a.nn"\nlayer second()(x) {\nreturn x -> dense(3)\n}\nlayer third()(x) {\nreturn x -> first\n}\n')
+    (tmp_path / "b.nn").write_text(
+        'import "a.nn"\nlayer second()(x) {\nreturn x -> dense(3)\n}\nlayer third()(x) {\nreturn x -> first\n}\n'
+    )
     (tmp_path / "main.nn").write_text('import "a.nn"\n' + model("input x: f32[8]\npredict x -> third"))
     check(open_blueprint(tmp_path / "main.nn"))
 
