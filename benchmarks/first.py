@@ -43,9 +43,9 @@ def measure(peers: list[str], times: int, say: Callable[[str], None]) -> dict[st
     """Seconds by what is done and by peer."""
     libraries = {peer: PEERS[peer].library for peer in peers if peer not in ("compiled", "scan")}
     say("imports")
-    bare = median(times, lambda: whole([sys.executable, "-c", "pass"]))
-    found = {"import": {p: median(times, lambda: whole([sys.executable, "-c", f"import {lib}"])) - bare for p, lib in libraries.items()}}
-    found["`ranvier --help`"] = {"ranvier": median(times, lambda: whole([sys.executable, "-m", "ranvier", "--help"]))}
+    bare = running("pass", times)
+    found = {"import": {peer: running(f"import {library}", times) - bare for peer, library in libraries.items()}}
+    found["`ranvier --help`"] = {"ranvier": median(times, [sys.executable, "-m", "ranvier", "--help"])}
     name = NETWORKS[NETWORK].name
     cold, warm = found[f"first step of {name}, cold"], found[f"first step of {name}, warm"] = {}, {}
     for peer in peers:
@@ -78,13 +78,18 @@ def output(code: str, variables: dict[str, str]) -> str:
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def running(code: str, times: int) -> float:
+    """Seconds of a process that runs some Python."""
+    return median(times, [sys.executable, "-c", code])
+
+
+def median(times: int, command: list[str]) -> float:
+    """The median of the seconds of some processes, from start to end."""
+    return statistics.median(whole(command) for _ in range(times))
+
+
 def whole(command: list[str]) -> float:
     """Seconds of a process from start to end."""
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - start
-
-
-def median(times: int, measured: Callable[[], float]) -> float:
-    """The median of some measurements."""
-    return statistics.median(measured() for _ in range(times))

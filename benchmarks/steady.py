@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -52,6 +51,14 @@ class Row:
         """Time of the best peer over ours; None without one."""
         others = [self.median(peer) for peer in self.times if peer != "ranvier"]
         return min(others) / self.median("ranvier") if others and "ranvier" in self.times else None
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a peer computed with the first values: probabilities of the first batch, and the losses of steps on it (or none)."""
+
+    probabilities: np.ndarray
+    losses: list[float]
 
 
 class Process:
@@ -98,7 +105,11 @@ def measure(peers: list[str], network: Network, threads: int, effort: Effort, sa
     """All jobs of a network on a number of threads."""
     processes = [Process(peer, threads) for peer in peers]
     try:
-        ready = [process for process in processes if built(process, network, say)]
+        builds = {process: build for process in processes if (build := built(process, network, say))}
+        losses = next((build.losses for build in builds.values() if build.losses), [])
+        ready = [process for process, build in builds.items() if same_work(network, build, losses)]
+        for process in builds.keys() - set(ready):
+            say(f"left out: {PEERS[process.peer].title} computes something else, losses {builds[process].losses} and not {losses}")
         jobs = {process: process.ask("jobs") for process in ready}
         rows = []
         for job in JOBS:
@@ -112,33 +123,26 @@ def measure(peers: list[str], network: Network, threads: int, effort: Effort, sa
             process.close()
 
 
-def built(process: Process, network: Network, say: Callable[[str], None]) -> bool:
-    """Whether a peer is ready and does the same work; says why not."""
+def built(process: Process, network: Network, say: Callable[[str], None]) -> Build | None:
+    """What a peer computes first; None, having said why, when it fails."""
     say(f"{network.name}: {PEERS[process.peer].title} gets ready")
     try:
-        probabilities, losses = process.ask("build", network)
+        return Build(*process.ask("build", network))
     except (RuntimeError, EOFError) as error:
         say(f"left out: {error}")
-        return False
-    if same_work(network, probabilities, losses):
-        return True
-    say(f"left out: {PEERS[process.peer].title} computes something else: losses {losses}")
-    return False
+        return None
 
 
-def same_work(network: Network, probabilities: np.ndarray, losses: list[float]) -> bool:
-    """Whether first probabilities and losses are those of the network, by NumPy in f64."""
-    x, y = network.one_batch
-    expected = x.astype(np.float64)
+def same_work(network: Network, build: Build, losses: list[float]) -> bool:
+    """Whether a peer's first probabilities are those of the network, by NumPy in f64, and its losses (if it trains) those of another peer."""
+    expected = network.one_batch[0].astype(np.float64)
     for number, (weight, bias) in enumerate(network.parameters, 1):
         expected = expected @ weight + bias
         expected = np.maximum(expected, 0) if number < len(network.parameters) else expected
     expected = np.exp(expected - expected.max(1, keepdims=True))
     expected /= expected.sum(1, keepdims=True)
-    loss = -np.log(expected[np.arange(len(y)), y]).mean()
-    return np.allclose(probabilities, expected, atol=TOLERANCE) and (
-        not losses or (abs(losses[0] - loss) < TOLERANCE and losses[-1] < losses[0])
-    )
+    alike = not build.losses or np.allclose(build.losses, losses, atol=TOLERANCE)
+    return alike and np.allclose(build.probabilities, expected, atol=TOLERANCE)
 
 
 def interleaved(processes: list[Process], job: str, effort: Effort, steps: int) -> dict[str, list[float]]:

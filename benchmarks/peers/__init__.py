@@ -42,7 +42,9 @@ KEPT = "JAX_COMPILATION_CACHE_DIR"
 PEERS = {
     "ranvier": Candidate("Ranvier", "with_ranvier", "ranvier", ("ranvier",), cache="RANVIER_CACHE_DIR"),
     "torch": Candidate("PyTorch", "with_pytorch", "torch", ("torch",)),
-    "compiled": Candidate("torch.compile", "with_torch_compile", "torch", ("torch",), ("g++",), cache="TORCHINDUCTOR_CACHE_DIR"),
+    "compiled": Candidate(
+        "torch.compile", "with_torch_compile", "torch", ("torch",), ("g++",), {"TORCH_LOGS": "-dynamo"}, "TORCHINDUCTOR_CACHE_DIR"
+    ),
     "jax": Candidate("JAX", "with_jax", "jax", ("jax",), environment=XLA, cache=KEPT),
     "scan": Candidate("JAX, epoch in one scan", "with_jax_scan", "jax", ("jax",), environment=XLA, cache=KEPT),
     "onnxruntime": Candidate("ONNX Runtime", "with_onnxruntime", "onnxruntime", ("onnxruntime", "onnx")),

@@ -51,7 +51,7 @@ class Choice:
     def steps(self, turns: int) -> None:
         """Steps on the first batch, waited for at the end."""
         for _ in range(turns):
-            self.state, loss = step(self.state, self.xb, self.yb)
+            self.state, _ = step(self.state, self.xb, self.yb)
         jax.block_until_ready(self.state)
 
     def epochs_gathering(self, turns: int) -> None:

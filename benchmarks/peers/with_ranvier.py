@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 import ranvier as rv
 
 from ..work import Array, Job, Network, times

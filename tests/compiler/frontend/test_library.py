@@ -1,4 +1,4 @@
-"""The standard library keeps the rules that users' files are held to, and every definition in it can be used: if not, a user's first model fails."""
+"""The library keeps the rules that users' files are held to, and every definition in it can be used: else a user's first model fails."""
 
 from collections.abc import Iterator
 from itertools import islice, product
@@ -90,8 +90,8 @@ def failure_of(expression: str) -> str | None:
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_every_optimizer_and_schedule_trains(name: str) -> None:
-    text = f"model m() {{\ninput x: f32[4]\ntarget y: f32\nz = sum(x -> dense(3))\nloss mse(z, y)\n}}\ntrain {{\n{TRAINING[name]} = {name}()\n}}\n"
-    check(open_blueprint(text))
+    model = "model m() {\ninput x: f32[4]\ntarget y: f32\nz = sum(x -> dense(3))\nloss mse(z, y)\n}"
+    check(open_blueprint(f"{model}\ntrain {{\n{TRAINING[name]} = {name}()\n}}\n"))
 
 
 def test_no_definition_shadows_another() -> None:
