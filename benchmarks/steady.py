@@ -134,7 +134,7 @@ def built(process: Process, network: Network, say: Callable[[str], None]) -> Bui
 
 
 def same_work(network: Network, build: Build, losses: list[float]) -> bool:
-    """Whether a peer's first probabilities are those of the network, by NumPy in f64, and its losses (if it trains) those of another peer."""
+    """Whether first probabilities are those of the network, by NumPy in f64, and losses (of a peer that trains) those of another peer."""
     expected = network.one_batch[0].astype(np.float64)
     for number, (weight, bias) in enumerate(network.parameters, 1):
         expected = expected @ weight + bias

@@ -135,9 +135,10 @@ class Blueprint:
         """Forward, loss, backward, optimizer and running figures in one graph."""
         graph, loss = self._forward(self.training)
         gradients = self._gradients(graph, loss)
+        nodes = parameter_nodes(graph)
         states: dict[str, StateVariable] = {}
         for label, gradient in gradients.items():
-            states |= self._update(graph, label, gradient)
+            states |= self._update(graph, label, nodes[label], gradient)
         outputs = {k: v for k, v in graph.outputs.items() if k.startswith(("parameter:", "state:", "optimizer:"))}
         progress = self._progress(graph, loss)
         outputs |= {k: v for k, v in graph.outputs.items() if k.startswith("accumulator:")}
@@ -192,7 +193,7 @@ class Blueprint:
     def _gradients(self, graph: Graph, loss: int) -> dict[str, int]:
         """The gradient of loss plus penalties for every parameter."""
         build = Build(graph, self.real, graph[loss].where)
-        nodes = {n.op.label: n.id for n in graph if isinstance(n.op, Source) and n.op.kind == "parameter"}
+        nodes = parameter_nodes(graph)
         total = loss
         for label, parameter in self.training.parameters.items():
             for penalty in self._penalties(parameter):
@@ -225,7 +226,7 @@ class Blueprint:
                 instance.settings[setting.name.id] = setting.default.value
         return instance
 
-    def _update(self, graph: Graph, label: str, gradient: int) -> dict[str, StateVariable]:
+    def _update(self, graph: Graph, label: str, node: int, gradient: int) -> dict[str, StateVariable]:
         """The optimizer's body for one parameter."""
         build = Build(graph, self.real, self.training.parameters[label].where)
         names = {name: Tensor(build.add_op(Source("runtime", name, TensorType(F64)))) for name in ("step", "steps", "epoch")}
@@ -239,7 +240,6 @@ class Blueprint:
             optimizer = unscheduled(
                 optimizer, {"lr": Tensor(_returned(build, rate, (), "a schedule returns the learning rate, one number", span))}
             )
-        node = next(n.id for n in graph if isinstance(n.op, Source) and n.op.key == f"parameter:{label}")
         before = dict(graph.outputs)
         values = [Tensor(node), Tensor(gradient)]
         done = apply_function(self.unit.library, build, optimizer, values, names, place, path=label, purpose=f"the update of `{label}`")
@@ -388,6 +388,11 @@ def _returned(build: Build, value: Value, shape: Shape, wanted: str, place: Span
     if kind.shape != shape:
         raise SourceError([Diagnostic("shape-mismatch", f"{wanted}, not {kind}", place)])
     return value.node
+
+
+def parameter_nodes(graph: Graph) -> dict[str, int]:
+    """The node of every parameter of a graph by its label."""
+    return {n.op.label: n.id for n in graph if isinstance(n.op, Source) and n.op.kind == "parameter"}
 
 
 def mean_over_batch(build: Build, value: int) -> int:

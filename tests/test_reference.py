@@ -1,7 +1,7 @@
 """The reference of the language says what is so: examples are checked, tables are complete. If not, people learn what does not work.
 
 The word after ```nn says how an example is completed: nothing for a whole file, `definitions` beside a model, `body` for the statements
-of a model, `block` for the blocks of a file; `wrong=CODE` for one that must fail. The tables of the library are written by `--update-golden`.
+of a model, `block` for the blocks of a file; `wrong=CODE` for one that must fail. `--update-golden` writes the tables of the library.
 """
 
 import re

@@ -71,6 +71,13 @@ class Graph:
         self._nodes.append(node)
         return node.id
 
+    def adopt(self, node: Node, inputs: tuple[int, ...], types: Sequence[TensorType]) -> int:
+        """Append a copy of another graph's node; its type is known already when the operands' `types` are those it had there."""
+        if any(self._nodes[i].type is not t and self._nodes[i].type != t for i, t in zip(inputs, types, strict=True)):
+            return self.add(node.op, inputs, node.where)
+        self._nodes.append(Node(len(self._nodes), node.op, inputs, node.type, node.where))
+        return len(self._nodes) - 1
+
     def __len__(self) -> int:
         return len(self._nodes)
 
@@ -139,6 +146,8 @@ def rewrite(graph: Graph, rule: Rule, *, keep: set[int] | None = None) -> Graph:
             continue
         operands = tuple(number[i] for i in node.inputs)
         replacement = rule(new, node, operands)
-        number[node.id] = new.add(node.op, operands, node.where) if replacement is None else replacement
+        if replacement is None:
+            replacement = new.adopt(node, operands, [graph.type(i) for i in node.inputs])
+        number[node.id] = replacement
     new.outputs = {name: number[value] for name, value in graph.outputs.items()}
     return new

@@ -1,4 +1,4 @@
-"""Small files that would unroll without end are refused with a place, after work that a limit bounds (N6): otherwise a file hangs the process."""
+"""Small files that would unroll without end are refused with a place, after bounded work (N6): else a file hangs the process."""
 
 import pytest
 from ranvier.compiler.errors import SourceError

@@ -26,7 +26,7 @@ SOUND = {
     "a size from a signature": "layer f(units)(x: [..., n]) {\nparam w: [n, 2 * units] ~ normal(std = 1 / n)\nreturn x @ w\n}",
     "a default that reads a setting": "layer f(units, inner = 4 * units)(x) {\nreturn x -> dense(inner)\n}",
     "a local name like a function's": "fn f(x) {\nmean = mean(x)\nreturn mean((x - mean) ^ 2)\n}",
-    "a parameter of each branch": "layer f(scaled)(x: [n]) {\nif scaled {\nparam w: [n] ~ ones\n} else {\nparam w: [n] ~ zeros\n}\nreturn x * w\n}",
+    "a parameter of each branch": "layer f(s)(x: [n]) {\nif s {\nparam w: [n] ~ ones\n} else {\nparam w: [n] ~ zeros\n}\nreturn x * w\n}",
     "a state that is only renewed": "layer f()(x: [n]) {\nstate seen: [n] = 0\nnext seen = mean(x, over = [batch])\nreturn x\n}",
     "a state read before": "optimizer f(lr = 0.1)(w, g) {\nstate v = 0\nnext v = 0.9 * v + g\nreturn w - lr * next v * step / steps\n}",
     "training": "layer f()(x) {\ny = x\nif training {\ny = 2 * x\n}\nreturn y\n}",
@@ -35,7 +35,7 @@ SOUND = {
     "a message with values": 'fn f(x, n) {\nrequire n > 1 : "{n} is too small for {x}"\nreturn x\n}',
     "a schedule's own scalars": "schedule f(floor = 0)(lr) {\nreturn max(lr / step, floor) * (steps - epoch)\n}",
     "constants": "fn f(x) {\nreturn x * pi + e\n}",
-    "a penalty of one's own": "fn ridge(strength)(w) {\nreturn strength * sum(w * w)\n}\nlayer f()(x) {\nreturn x -> dense(3) with ridge = 0.1\n}",
+    "a penalty of one's own": "fn ridge(s)(w) {\nreturn s * sum(w * w)\n}\nlayer f()(x) {\nreturn x -> dense(3) with ridge = 0.1\n}",
     "indices": "fn f(x, n) {\nreturn x[n] + x[0:n] + x[..., -1]\n}",
 }
 
