@@ -3,9 +3,9 @@
 Before:  %2 = contract(%0, %1, form=ab,b->a)
 After:   %3 = broadcast(%1) ; %4 = mul(%0, %3) ; %2 = sum(%4, axes=[1])
 
-A contraction needs columns: a last axis of the result, of fixed extent, that belongs to one factor alone. Without it (a matrix times a vector, a product
-of equal shapes summed) the work is a reduction along a row, which is what the sum of products says. Legal by the definition of the
-contraction; only the order of additions is the reduction's.
+A contraction needs columns: a last axis of the result, of fixed extent, that belongs to one factor alone. Without it (a matrix times a
+vector, a product of equal shapes summed) the work is a reduction along a row, which is what the sum of products says. Legal by the
+definition of the contraction; only the order of additions is the reduction's.
 """
 
 from __future__ import annotations
