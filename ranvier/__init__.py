@@ -16,6 +16,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+# In the repository the parts lie beside this folder, not in it: Python that is started there would else find half of the package.
+if os.path.isfile(os.path.join(os.path.dirname(__file__), os.pardir, "grammar", "nn.lark")):
+    __path__.append(os.path.dirname(os.path.dirname(__file__)))
+
 from ranvier.compiler.errors import CheckpointError, DataError, RanvierError, ResourceError, SourceError
 
 if TYPE_CHECKING:

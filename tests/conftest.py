@@ -1,17 +1,36 @@
-"""What all tests share: the folder of helper modules, and golden texts that `pytest --update-golden` writes anew."""
+"""What all tests share: the installed package, an own folder of compiled kernels, helper modules, golden texts (`--update-golden`)."""
 
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
+
+# `python -m pytest` puts the current folder first on the path; what is tested is the installed package, here and in processes that tests start.
+sys.path[:] = [place for place in sys.path if Path(place).resolve() != HERE.parent]
+os.environ["PYTHONSAFEPATH"] = "1"
+
 sys.path.append(str(HERE / "support"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden texts instead of comparing with them")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled kernels in a folder of this session, shared by its processes and empty at its start: no test meets a user's cache."""
+    if not hasattr(config, "workerinput"):
+        os.environ["RANVIER_CACHE_DIR"] = tempfile.mkdtemp(prefix="ranvier-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["RANVIER_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture

@@ -404,7 +404,7 @@ class Expressions:
                 items.append("...")
             else:
                 items.append(self.integer(item, scope))
-        return Axes(tuple(items))
+        return Axes(tuple(items), scope.rest)
 
     def pipe(self, expression: Pipe, scope: Scope) -> Value:
         """`x -> f`, `x -> f(settings)`: the left side becomes the first input of the right."""
@@ -521,7 +521,8 @@ class Expressions:
                 found.append(0)
             elif item == "...":
                 mentioned = {named[i] for i in items if isinstance(i, str) and i in named}
-                found += [n + lead for n in range(len(tensor.axes)) if n not in mentioned]
+                rest = tensor.axes if not isinstance(value, Axes) or value.rest is None else value.rest
+                found += [n + lead for n, label in enumerate(tensor.axes) if label in rest and n not in mentioned]
             elif isinstance(item, int) and -len(tensor.axes) <= item < len(tensor.axes):
                 found.append(item % len(tensor.axes) + lead)
             elif isinstance(item, str) and item in named:

@@ -33,6 +33,8 @@ def match_pattern(context: Context, pattern: TypeExpression, tensor: Tensor, sco
         context.refuse("shape-mismatch", message, place, _signature(pattern))
     kept = list(tensor.axes[rest[0] : rest[0] + missing]) if rest else []
     if rest:
+        scope.rest = (*(scope.rest or ()), *kept)
+    if rest:
         dims[rest[0] : rest[0] + 1] = [dims[rest[0]]] * missing
     axes: list[Label] = []
     for position, (dim, size) in enumerate(zip(dims, body, strict=True)):

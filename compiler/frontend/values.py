@@ -47,9 +47,11 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Axes:
-    """`[batch, h, ...]` given for `over`: names, positions and the ellipsis, as written."""
+    """`[batch, h, ...]` given for `over`: names and positions as written; `...` is `rest`, the axes that it stood for in the signature
+    of the body that wrote it, or (None) every axis not mentioned."""
 
     items: tuple[str | int, ...]
+    rest: tuple[Label, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,13 @@ Value = int | float | bool | str | None | tuple["Value", ...] | Tensor | Axes | 
 
 @dataclass
 class Scope:
-    """Names of one body: values, the new values of state variables, the labels of axes, and what gave an axis its size."""
+    """Names of one body: values, the new values of state variables, labels of axes (`rest` for `...`), what gave an axis its size."""
 
     values: dict[str, Value] = field(default_factory=dict)
     next_values: dict[str, Value] = field(default_factory=dict)
     labels: dict[str, Label] = field(default_factory=dict)
     origins: dict[str, Note] = field(default_factory=dict)
+    rest: tuple[Label, ...] | None = None
 
 
 Call = Callable[[list[Value], dict[str, Value], Expression], Value]

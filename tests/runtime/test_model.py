@@ -163,3 +163,38 @@ def test_dropout_is_only_in_training() -> None:
     model = rv.compile(text)
     x = np.ones((4, 50), np.float32)
     np.testing.assert_array_equal(model.predict(x), x)
+
+
+RUNNING = """
+layer center(momentum = 0.9)(x: [..., channels]) {
+    param gain: [channels] ~ ones
+    state average: [channels] = 0
+    m = average
+    if training {
+        m = mean(x, over = [batch, ...])
+        next average = momentum * average + (1 - momentum) * m
+    }
+    return (x - m) * gain
+}
+model running() {
+    input x: f32[5, 3]
+    target y: f32[15]
+    h = x -> center -> flatten
+    predict h
+    loss mse(h -> dense(15), y)
+}
+train { batch = 8 }
+"""
+
+
+def test_a_state_follows_the_batches_and_is_used_when_predicting() -> None:
+    """`...` in `over` is what it is in the signature: all axes but the channels."""
+    model, generator = rv.compile(RUNNING), np.random.default_rng(0)
+    average = np.zeros(3)
+    for _ in range(3):
+        x = generator.standard_normal((8, 5, 3)).astype(np.float32) + 2
+        model.step({"x": x, "y": np.zeros((8, 15), np.float32)})
+        average = 0.9 * average + 0.1 * x.mean((0, 1))
+    np.testing.assert_allclose(model.memory.read("state:center_1.average"), average, rtol=1e-5)
+    expected = (x - average) * model.params["center_1.gain"]
+    np.testing.assert_allclose(model.predict(x), expected.reshape(8, 15), rtol=1e-4, atol=1e-5)
