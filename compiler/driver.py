@@ -240,10 +240,10 @@ class Blueprint:
             optimizer = unscheduled(
                 optimizer, {"lr": Tensor(_returned(build, rate, (), "a schedule returns the learning rate, one number", span))}
             )
-        before = dict(graph.outputs)
+        before, graph.outputs = graph.outputs, {}
         values = [Tensor(node), Tensor(gradient)]
         done = apply_function(self.unit.library, build, optimizer, values, names, place, path=label, purpose=f"the update of `{label}`")
-        states = {k.removeprefix("next:"): v for k, v in graph.outputs.items() if k.startswith("next:") and k not in before}
+        states = {k.removeprefix("next:"): v for k, v in graph.outputs.items() if k.startswith("next:")}
         graph.outputs = before
         place = innermost_own([optimizer.span, place])
         wanted = f"an optimizer returns the new value of the parameter, {build.type(node)}"

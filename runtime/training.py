@@ -141,7 +141,7 @@ def one_epoch(run: Run) -> None:
         spent = time.perf_counter() - before
         run.rows_seen += end - position
         run.standing.position = position = end
-        run.turn = max(1, min(4 * run.turn, int(run.turn * TURN_SECONDS / max(spent, 1e-6))))
+        run.turn = max(1, min(4 * run.turn, -(-run.rows // batch), int(run.turn * TURN_SECONDS / max(spent, 1e-6))))
         if run.report and position < run.rows and spent > TURN_SECONDS / 4:
             run.report(progress(run, position, running(run, position), {}, finished=False))
     model.epoch += 1

@@ -11,7 +11,7 @@ import pytest
 
 HERE = Path(__file__).parent
 
-# `python -m pytest` puts the current folder first on the path; what is tested is the installed package, here and in processes that tests start.
+# `python -m pytest` puts the current folder on the path. What is tested is the installed package, here and in processes that tests start.
 sys.path[:] = [place for place in sys.path if Path(place).resolve() != HERE.parent]
 os.environ["PYTHONSAFEPATH"] = "1"
 

@@ -485,7 +485,7 @@ def apply_function(
 
     `names` are extra names its body may use, `path` owns its states, `purpose` says in diagnostics what it is applied for.
     """
-    context = Context(build, training=True, purpose=purpose, sources={n.op.key: n.id for n in build.graph if isinstance(n.op, Source)})
+    context = Context(build, training=True, purpose=purpose, sources=build.graph.sources())
     first = next((context.body(a) for a in arguments if isinstance(a, Tensor)), ())
     elaborator = Elaborator(context, library, state_shape=first)
     instance = value if isinstance(value, Instance) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from ..diagnostics import Note, did_you_mean
@@ -483,7 +484,7 @@ class Expressions:
             self.context.refuse("duplicate-name", f"another layer is called `{value}`", place)
         layer.path = path
 
-    def at(self, span: Span):  # type: ignore[no-untyped-def]
+    def at(self, span: Span) -> AbstractContextManager[None]:
         """Provenance of the nodes made inside."""
         return self.context.at(span, self.instances[-1].path if self.instances else "")
 

@@ -62,6 +62,8 @@ class Graph:
         self.outputs: dict[str, int] = {}
         self._nodes: list[Node] = []
         self._edges: Any = None
+        self._sources: dict[str, int] = {}
+        self._searched = 0
 
     def add(self, op: Op, inputs: Sequence[int] = (), where: Where = NOWHERE) -> int:
         """Append a node and return its number; raises `ShapeError` when the operands do not fit the operation."""
@@ -90,6 +92,15 @@ class Graph:
     def type(self, number: int) -> TensorType:
         """The type of a node's value."""
         return self._nodes[number].type
+
+    def sources(self) -> dict[str, int]:
+        """The node of every source by its key; of several with one key, the latest. Kept, so that asking again costs what was added."""
+        for node in self._nodes[self._searched :]:
+            key = getattr(node.op, "key", None)
+            if key is not None:
+                self._sources[key] = node.id
+        self._searched = len(self._nodes)
+        return self._sources
 
     def users(self, number: int) -> tuple[int, ...]:
         """The nodes that use a value, each once, in order."""

@@ -98,31 +98,59 @@ class Body:
         return self._known[key]
 
     def value(self, number: int, point: Point) -> int:
-        """The instruction that holds a value of the graph at a point."""
-        key = (number, point)
-        if key not in self._values:
-            self._values[key] = self._make(self.graph[number], point)
-        return self._values[key]
+        """The instruction that holds a value of the graph at a point.
+
+        Walks what the value is made of on a list of its own: a chain of operations may be longer than Python's calls may nest.
+        """
+        pending = [(number, point)]
+        while pending:
+            key = pending[-1]
+            missing = [] if key in self._values else [need for need in self._needs(*key) if need not in self._values]
+            if key not in self._values and not missing:
+                self._values[key] = self._make(self.graph[key[0]], key[1])
+            if missing:
+                pending.extend(reversed(missing))
+            else:
+                pending.pop()
+        return self._values[number, point]
+
+    def _placement(self, number: int) -> Placement | None:
+        """Where a value is loaded from; None when it is computed here."""
+        source = base(self.graph, number)
+        return None if source in self.members or source in self.free else place_of(self.graph, self.places, number)
+
+    def _needs(self, number: int, point: Point) -> list[tuple[int, Point]]:
+        """The values, each at its point, that a value is computed from."""
+        node = self.graph[number]
+        if number == self.anchor or self._placement(number) is not None:
+            return []
+        match node.op:
+            case Elementwise() | Select() | Cast() | StopGradient():
+                return [(i, point) for i in node.inputs]
+            case Reduce():
+                return [(node.inputs[0], self.domain)]
+            case _ if node.op.has(Trait.VIEW):
+                return [(node.inputs[0], through(self.graph, node, point))]
+            case _:
+                return []
 
     def _make(self, node: Node, point: Point) -> int:
         if node.id == self.anchor:
             return self.emit(Accumulator(node.type.dtype))
-        source = base(self.graph, node.id)
-        if source not in self.members and source not in self.free:
-            placement = place_of(self.graph, self.places, node.id)
-            if placement is not None:
-                address, split = access(placement, point)
-                self.split |= split
-                return self.emit(Load(address))
+        placement = self._placement(node.id)
+        if placement is not None:
+            address, split = access(placement, point)
+            self.split |= split
+            return self.emit(Load(address))
         return self._compute(node, point)
 
     def _compute(self, node: Node, point: Point) -> int:
+        needs = [self._values[need] for need in self._needs(node.id, point)]
         match node.op:
             case Elementwise() | Select() | Cast():
-                arguments = tuple(self.value(i, point) for i in node.inputs)
-                return self.emit(Apply(node.op.name, arguments, node.type.dtype))
+                return self.emit(Apply(node.op.name, tuple(needs), node.type.dtype))
             case StopGradient():
-                return self.value(node.inputs[0], point)
+                return needs[0]
             case Constant():
                 return self.emit(Number(node.op.value, node.op.dtype))
             case Extent():
@@ -130,9 +158,9 @@ class Body:
             case Position():
                 return self._position(node.op, point)
             case Reduce():
-                return self.emit(Fold(node.op.kind, self.value(node.inputs[0], self.domain), node.type.dtype))
+                return self.emit(Fold(node.op.kind, needs[0], node.type.dtype))
             case _ if node.op.has(Trait.VIEW):
-                return self.value(node.inputs[0], through(self.graph, node, point))
+                return needs[0]
             case _:
                 raise NotAffine(node.id)
 

@@ -22,6 +22,8 @@ from ..ir.types import Shape
 LIGHT_FLOPS = 4
 LIGHT_LOADS = 2
 SCALAR_FLOPS = 4
+MOST_NODES = 500
+"""The longest cluster: a kernel takes time to compile that grows faster than its length, and gains nothing by more."""
 
 
 @dataclass
@@ -164,7 +166,7 @@ class _Fuser:
 
     def fits(self, node: Node, cluster: Cluster) -> bool:
         """True when the node's points are the cluster's and it reads the cluster's values where they are made."""
-        if cluster.nodes and isinstance(self.graph[cluster.nodes[0]].op, Concat):
+        if len(cluster.nodes) >= MOST_NODES or (cluster.nodes and isinstance(self.graph[cluster.nodes[0]].op, Concat)):
             return False
         if isinstance(node.op, Reduce):
             shape = self.graph.type(node.inputs[0]).shape

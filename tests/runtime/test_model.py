@@ -198,3 +198,8 @@ def test_a_state_follows_the_batches_and_is_used_when_predicting() -> None:
     np.testing.assert_allclose(model.memory.read("state:center_1.average"), average, rtol=1e-5)
     expected = (x - average) * model.params["center_1.gain"]
     np.testing.assert_allclose(model.predict(x), expected.reshape(8, 15), rtol=1e-4, atol=1e-5)
+
+
+def test_many_short_epochs() -> None:
+    """A turn of native steps is at most an epoch, however fast epochs go by."""
+    assert len(rv.compile(LINEAR).fit(line(16), epochs=2000)) == 2000
