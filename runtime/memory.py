@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import mmap
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ..compiler.errors import ResourceError
 from ..compiler.kernels.placement import Placement, pack, unpack
 from ..compiler.kernels.program import Buffer
 from ..compiler.layout import Layout
@@ -68,9 +70,30 @@ class Memory:
         return np.ndarray(shape, place.dtype.numpy, self.flat(key).data, 0, strides)
 
 
+def require_memory(size: int, purpose: str) -> None:
+    """Raise ResourceError when `size` bytes are more than this machine has: asking would end the process, not the request."""
+    if size > machine_bytes():
+        raise ResourceError(
+            f"{purpose} needs {size / 2**30:.1f} GiB of memory, this machine has {machine_bytes() / 2**30:.1f} GiB; make the model smaller"
+        )
+
+
+def machine_bytes() -> int:
+    """The memory of this machine, or as much as a process can address where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**47
+
+
 def allocate(size: int) -> Array:
-    """Zeroed bytes at a page boundary; in huge pages where the system has them and the size is worth it."""
-    block = mmap.mmap(-1, max(size, mmap.PAGESIZE))
+    """Zeroed bytes at a page boundary; in huge pages where the system has them and the size is worth it. Raises ResourceError."""
+    require_memory(size, "the model")
+    try:
+        block = mmap.mmap(-1, max(size, mmap.PAGESIZE))
+    except (OSError, MemoryError):
+        mend = "use a smaller batch or a smaller model"
+        raise ResourceError(f"the system refuses {size / 2**30:.1f} GiB of memory for the model: {mend}") from None
     if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         block.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(block, dtype=np.uint8)

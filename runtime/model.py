@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,17 +12,23 @@ import numpy as np
 
 from ..compiler.backend.program import Native, build
 from ..compiler.driver import RUNTIME, Blueprint
-from ..compiler.errors import DataError, RanvierError
+from ..compiler.errors import DataError, RanvierError, ResourceError
+from ..compiler.frontend.context import Parameter, StateVariable
 from ..compiler.ir.evaluate import evaluate as reference
 from ..compiler.ir.ops import elements
 from ..compiler.ir.types import F64, TensorType
 from ..compiler.passes.stream import Stage
+from .convert import as_array, cast
 from .data import Field, fit_arrays
-from .memory import Array, Memory, allocate
+from .memory import Array, Memory, allocate, require_memory
+from .table import Origin
 from .team import Team, shared_team
 from .training import Standing, train
 
 Arrays = Mapping[str, Array]
+
+INITIAL_BYTES = 40
+"""What an initialiser takes for each element while it runs: five arrays of eight bytes, such as random words and their products."""
 
 
 @dataclass
@@ -33,12 +39,13 @@ class Entry:
     context: Array
     address: int
     scratch: Array
+    team: Team
     generation: int = -1
 
     @cached_property
-    def body(self) -> int:
-        """Address of the code that runs one batch."""
-        return self.native.body
+    def start(self) -> Callable[[], int]:
+        """Run one batch: 0 or a fault. Bound once, since small models take no longer than the call."""
+        return self.team.starter(self.native.body, self.address, self.native.parallel)
 
 
 @dataclass(frozen=True)
@@ -88,10 +95,10 @@ class Parameters(MutableMapping[str, Array]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         wanted = self._known(name)
-        array = np.asarray(value)
+        array = as_array(value, name, Origin())
         if array.shape != wanted:
             raise DataError(f"`{name}` has shape {list(wanted)}, the value {list(array.shape)}")
-        self._model.memory.write(f"parameter:{name}", array)
+        self._model.memory.write(f"parameter:{name}", cast(array, self._model.blueprint.real, name, Origin()))
 
     def __delitem__(self, name: str) -> None:
         raise TypeError("parameters cannot be removed")
@@ -155,7 +162,15 @@ class Model:
         """Parameters and states at their first values."""
         for kind, values in (("parameter", self.blueprint.inference.parameters), ("state", self.blueprint.inference.states)):
             for label, spec in values.items():
-                self.memory.write(f"{kind}:{label}", self.blueprint.initial(spec, self.seed))
+                self.memory.write(f"{kind}:{label}", self._first_value(spec))
+
+    def _first_value(self, spec: Parameter | StateVariable) -> Array:
+        """What an initialiser gives; raises ResourceError when the work would not fit."""
+        require_memory(elements(spec.type.shape) * INITIAL_BYTES, f"the first value of `{spec.label}`")
+        try:
+            return self.blueprint.initial(spec, self.seed)
+        except MemoryError:
+            raise ResourceError(f"the first value of `{spec.label}` does not fit the memory of this machine: make it smaller") from None
 
     # --- what it is
 
@@ -187,7 +202,7 @@ class Model:
             native = build(program, self.blueprint.target, self.team.threads)
             context = np.zeros(native.layout.words, dtype=np.int64)
             scratch = allocate(max(native.scratch_stride * self.team.threads, 64))
-            self._entries[name] = Entry(native, context, int(context.ctypes.data), scratch)
+            self._entries[name] = Entry(native, context, int(context.ctypes.data), scratch, self.team)
             self._initialise_new_states()
         entry = self._entries[name]
         if entry.generation != self.memory.generation:
@@ -212,7 +227,7 @@ class Model:
             return
         self._begun = set(self.blueprint.objective.optimizer_states)
         for label, spec in self.blueprint.objective.optimizer_states.items():
-            value = self._resumed[label] if label in self._resumed else self.blueprint.initial(spec, self.seed)
+            value = self._resumed[label] if label in self._resumed else self._first_value(spec)
             self.memory.write(f"state:{label}", value)
         self._resumed = {}
 
@@ -267,7 +282,10 @@ class Model:
         """Put a batch into the input buffers and return its rows; arrays that do not fit as they are get checked and converted."""
         rows = call.load(data)
         if rows < 0:
-            rows = call.load(self.arrays(data, targets=call.targets))
+            arrays = self.arrays(data, targets=call.targets)
+            if not len(next(iter(arrays.values()))):
+                raise DataError("there are no rows")
+            rows = call.load(arrays)
         if rows < 0:
             raise DataError(f"the rows exceed the batch of {self.capacity} that the model was compiled for")
         return rows
@@ -290,7 +308,7 @@ class Model:
         """Run a bound entry on the rows that are loaded."""
         entry = call.entry
         entry.context[0] = rows
-        fault = self.team.run(entry.body, entry.address, entry.native.parallel)
+        fault = entry.start()
         if fault:
             self._explain(fault, None)
 

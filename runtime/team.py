@@ -66,6 +66,12 @@ class Team:
                 self._start()
             return _functions().run(self._address, body, context)
 
+    def starter(self, body: int, context: int, parallel: bool) -> Callable[[], int]:
+        """`run` with its arguments bound; without all that a program for one thread does not need."""
+        if parallel and self.threads > 1:
+            return functools.partial(self.run, body, context, parallel)
+        return functools.partial(_functions().serial, body, context)
+
     def close(self) -> None:
         """Let the workers go; a later parallel run starts them again. Gives up on a program that runs on and on."""
         if not self._lock.acquire(timeout=STOP_SECONDS):

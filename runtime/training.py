@@ -94,10 +94,14 @@ def train(
 ) -> list[dict[str, float]]:
     """Train a model; see `Model.fit`."""
     settings = model.blueprint.train_settings
+    if epochs is not None and (not hasattr(epochs, "__index__") or epochs < 0):
+        raise RanvierError(f"`epochs` is a whole number of at least 0, not {epochs!r}")
     arrays = model.arrays(data, targets=True, y=y)
     if len(next(iter(arrays.values()))) == 0:
         raise DataError("there are no rows to train on")
-    share = settings.validate if validation is None else validation
+    share: Any = settings.validate if validation is None else validation
+    if isinstance(share, str | bytes):
+        raise DataError(f"`validation` is a share of the rows or a dictionary of other rows, not {share!r}")
     held_out = model.arrays(share, targets=True) if isinstance(share, Mapping) else None
     if not isinstance(share, Mapping) and share:
         arrays, held_out = hold_out(arrays, float(share), model.seed)

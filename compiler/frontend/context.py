@@ -160,9 +160,9 @@ class Context:
         self.report(code, message, span, notes, help)
         raise Refused
 
-    def spend(self, span: Span) -> None:
-        """Count a statement; a model that takes too many to unroll is given up as a whole."""
-        self.statements += 1
+    def spend(self, span: Span, count: int = 1) -> None:
+        """Count a statement, or what takes as long as `count` of them; a model that takes too many to unroll is given up as a whole."""
+        self.statements += count
         if self.statements > MAXIMUM_STATEMENTS:
             mend = "make the counts of `repeat` smaller, or end a recursion earlier"
             self.report("too-large", f"the model unrolls to more than {MAXIMUM_STATEMENTS} statements", span, help=mend)

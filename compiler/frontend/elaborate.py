@@ -14,7 +14,6 @@ from ..diagnostics import Diagnostic, Note, did_you_mean
 from ..errors import SourceError
 from ..ir.build import Build
 from ..ir.graph import Graph
-from ..ir.ops import Source
 from ..ir.types import BATCH, DTYPES, F32, I32, DType, TensorType
 from ..source import Span
 from .cells import check_over_time

@@ -15,6 +15,7 @@ from ..source import Span
 from . import primitives
 from .context import Context, Refused, labels
 from .library import Library
+from .limits import MAX_DEPTH
 from .syntax import (
     Argument,
     Binary,
@@ -53,6 +54,7 @@ NUMBERS: dict[str, Callable[[float, float], float]] = {
 CONSTANTS: dict[str, Value] = {"pi": math.pi, "e": math.e}
 LARGEST_INTEGER = 2**63 - 1
 LONGEST_LIST = 100_000
+ENTRIES_A_STATEMENT = 100
 
 Arguments = tuple[list[tuple[Value, Span]], dict[str, tuple[Value, Span]]]
 
@@ -82,7 +84,7 @@ class Expressions:
             case Conditional():
                 return self.conditional(expression, scope)
             case Listing():
-                return tuple(self.evaluate(item, scope) for item in expression.items)
+                return self.listed(tuple(self.evaluate(item, scope) for item in expression.items), expression.span)
             case Index():
                 return self.index(expression, scope)
             case With():
@@ -159,10 +161,22 @@ class Expressions:
         if expression.op in ("==", "!="):
             return (left == right) == (expression.op == "==")
         if expression.op == "+" and isinstance(left, tuple) and isinstance(right, tuple):
-            if len(left) + len(right) > LONGEST_LIST:
-                self.context.refuse("too-large", f"a list has at most {LONGEST_LIST} entries", expression.span)
-            return left + right
+            return self.listed(left + right, expression.span)
         self.context.refuse("type-mismatch", f"`{expression.op}` does not apply to {describe(left)} and {describe(right)}", expression.span)
+
+    def listed(self, value: tuple[Value, ...], span: Span) -> tuple[Value, ...]:
+        """A new list, with the work of making it counted; refuses one that is too long or, as lists in lists, too deep."""
+        pending, entries = [(value, 1)], 0
+        while pending:
+            entry, depth = pending.pop()
+            entries += len(entry)
+            if entries > LONGEST_LIST:
+                self.context.refuse("too-large", f"a list has at most {LONGEST_LIST} entries", span)
+            if depth > MAX_DEPTH:
+                self.context.refuse("too-deep", f"lists nest more than {MAX_DEPTH} levels deep", span)
+            pending += [(inner, depth + 1) for inner in entry if isinstance(inner, tuple)]
+        self.context.spend(span, entries // ENTRIES_A_STATEMENT)
+        return value
 
     def number_binary(self, expression: Binary, left: float, right: float) -> Value:
         """Arithmetic on compile-time numbers; an int divided evenly stays an int."""

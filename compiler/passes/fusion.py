@@ -23,18 +23,25 @@ LIGHT_FLOPS = 4
 LIGHT_LOADS = 2
 SCALAR_FLOPS = 4
 MOST_NODES = 500
-"""The longest cluster: a kernel takes time to compile that grows faster than its length, and gains nothing by more."""
+MOST_READS = 100
+"""The longest cluster, in operations and in operands from elsewhere: a kernel takes time to compile that grows with the square of its
+length, and gains nothing by more.
+"""
 
 
 @dataclass
 class Cluster:
-    """One kernel to be. `domain` is the shape its points are counted in (of a contraction: its result); `over` the folded axes."""
+    """One kernel to be. `domain` is the shape its points are counted in (of a contraction: its result); `over` the folded axes.
+
+    `reads` counts operands from elsewhere.
+    """
 
     number: int
     contraction: int | None
     domain: Shape
     over: tuple[int, ...] | None = None
     nodes: list[int] = field(default_factory=list)
+    reads: int = 0
 
     @property
     def outer(self) -> Shape:
@@ -166,7 +173,9 @@ class _Fuser:
 
     def fits(self, node: Node, cluster: Cluster) -> bool:
         """True when the node's points are the cluster's and it reads the cluster's values where they are made."""
-        if len(cluster.nodes) >= MOST_NODES or (cluster.nodes and isinstance(self.graph[cluster.nodes[0]].op, Concat)):
+        if len(cluster.nodes) >= MOST_NODES or cluster.reads >= MOST_READS:
+            return False
+        if cluster.nodes and isinstance(self.graph[cluster.nodes[0]].op, Concat):
             return False
         if isinstance(node.op, Reduce):
             shape = self.graph.type(node.inputs[0]).shape
@@ -224,6 +233,7 @@ class _Fuser:
         before = 0
         for operand in node.inputs:
             for value in self.memory(base(self.graph, operand)):
+                cluster.reads += self.home.get(value) != cluster.number
                 self.readers.setdefault(value, [])
                 if cluster.number not in self.readers[value]:
                     self.readers[value].append(cluster.number)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from assembly import module
 from ranvier.compiler.backend import jit, target
 from ranvier.compiler.backend.target import Target
 from ranvier.compiler.backend.text import Emitted
@@ -23,17 +24,6 @@ def runnable() -> list[str]:
 
     have = {name for name, on in llvm.get_host_cpu_features().items() if on}
     return [name for name in PRESETS if NEEDED[name] <= have and llvm.get_process_triple().startswith("x86_64")]
-
-
-def module(emitted: Emitted) -> str:
-    """A module with the kernel and an exported door to it: an array of pointers, then rows, lo, hi and scratch."""
-    lines = [emitted.text.replace("@KERNEL", "@kernel"), *(text for _, text in emitted.needs), jit.ATTRIBUTES]
-    lines.append("define void @door(ptr %table, i64 %rows, i64 %lo, i64 %hi, ptr %scratch) #0 {")
-    for n in range(len(emitted.buffers)):
-        lines.append(f"  %a{n} = getelementptr ptr, ptr %table, i64 {n}\n  %p{n} = load ptr, ptr %a{n}")
-    args = [f"ptr %p{n}" for n in range(len(emitted.buffers))] + ["i64 %rows", "i64 %lo", "i64 %hi", "ptr %scratch"]
-    lines.append(f"  call void @kernel({', '.join(args)})\n  ret void\n}}")
-    return "\n".join(lines)
 
 
 @dataclass(frozen=True)

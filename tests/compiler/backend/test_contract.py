@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from assembly import innermost, module
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native import Native, compile_native, module, runnable
+from native import Native, compile_native, runnable
 from ranvier.compiler.backend import jit, tiling
 from ranvier.compiler.backend.contract import emit_contract
 from ranvier.compiler.backend.target import Target, host, preset
@@ -456,20 +457,6 @@ def test_scratch_is_not_overrun(form, monkeypatch):
     door(ctypes.addressof(table), 90, 0, native.units(90), scratch.ctypes.data + start)
     assert (scratch[:start] == 91).all()
     assert (scratch[start + native.emitted.scratch :] == 91).all()
-
-
-def innermost(assembly: str) -> list[list[str]]:
-    """The instructions of every loop without a loop inside."""
-    lines, labels, found = assembly.splitlines(), {}, []
-    for at, line in enumerate(lines):
-        if label := re.match(r"(\.L\w+):", line):
-            labels[label[1]] = at
-        jump = re.match(r"\s+(?:j\w+|b|b\.\w+|cbn?z|tbn?z)\s+(?:.*,\s*)?(\.L\w+)\s*$", line)
-        if jump and jump[1] in labels:
-            body = lines[labels[jump[1]] + 1 : at]
-            if not any(re.match(r"\.L\w+:", inside) for inside in body):
-                found.append(body)
-    return found
 
 
 @pytest.mark.parametrize("level", ["x86-64", "x86-64-v3", "x86-64-v4", "aarch64"])

@@ -1,0 +1,53 @@
+"""What the README and its neighbours show is so: otherwise the first thing that a newcomer tries fails."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ranvier.runtime.cli.application import VERBS
+from repository import EXAMPLES, ROOT
+
+import ranvier as rv
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "grammar" / "reference.md"]
+README = PAGES[0].read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """Fenced blocks of the README in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_model_is_that_of_the_example() -> None:
+    model = rv.compile(blocks("nn")[0])
+    assert model.params.keys() == rv.compile(EXAMPLES / "digits.nn").params.keys()
+
+
+def test_the_optimizer_is_that_of_the_library() -> None:
+    library = (ROOT / "compiler" / "stdlib" / "optimizers.nn").read_text(encoding="utf-8")
+    assert blocks("nn")[1].strip() in library
+
+
+def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(EXAMPLES / "digits.nn", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with np.load(EXAMPLES / "data" / "digits.npz") as data:
+        names: dict[str, object] = {"images": data["image"], "labels": data["digit"]}
+    exec(blocks("python")[0], names)
+    assert names["figures"]["accuracy"] > 0.97  # type: ignore[index]
+    assert Path("digits.safetensors").exists()
+
+
+def test_the_commands_exist() -> None:
+    shown = set(re.findall(r"^    ranvier (\w+)", README, re.MULTILINE))
+    assert {"check", "train", "eval", "predict", "show", "bench"} <= shown <= set(VERBS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
