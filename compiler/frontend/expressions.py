@@ -14,7 +14,7 @@ from ..ir.types import BOOL, F64, TensorType
 from ..source import Span
 from . import primitives
 from .context import Context, Refused, labels
-from .library import Library
+from .library import Library, layer_settings
 from .limits import MAX_DEPTH
 from .syntax import (
     Argument,
@@ -480,10 +480,8 @@ class Expressions:
             if argument.name == "name":
                 self.rename(layer, self.evaluate(argument.value, scope), argument.span)
             elif option is None or option.definition.kind != "fn" or not option.definition.settings:
-                known = {"name", "l1", "l2", "elastic"}
-                self.context.refuse(
-                    "unknown-setting", f"`{argument.name}` is no setting of a layer", argument.span, help=did_you_mean(argument.name, known)
-                )
+                hint = did_you_mean(argument.name, layer_settings())
+                self.context.refuse("unknown-setting", f"`{argument.name}` is no setting of a layer", argument.span, help=hint)
             else:
                 layer.options[argument.name] = self.known(argument.value, scope)
         return layer

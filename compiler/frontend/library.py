@@ -17,6 +17,7 @@ from .values import Function
 
 DEFINITION = re.compile(r"^(model|layer|cell|fn|optimizer|schedule)\s+([A-Za-z_][A-Za-z_0-9]*)", re.MULTILINE)
 SPACES = ("", "optimizer", "schedule")
+PENALTIES = "regularisers.nn"
 
 Reader = Callable[[str], Source]
 
@@ -45,6 +46,11 @@ def standard_names() -> dict[tuple[str, str], str]:
     return {
         (name_space(match[1]), match[2]): name for name, source in standard_sources().items() for match in DEFINITION.finditer(source.text)
     }
+
+
+def layer_settings() -> list[str]:
+    """What may follow `with`, for hints: `name`, and the penalties of the standard library."""
+    return ["name", *(name for (_, name), file in standard_names().items() if file == PENALTIES)]
 
 
 @functools.cache

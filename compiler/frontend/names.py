@@ -15,7 +15,7 @@ from ..source import Span
 from . import primitives
 from .calls import check_call, piped_into
 from .expressions import CONSTANTS
-from .library import Library
+from .library import Library, layer_settings
 from .limits import MAX_ERRORS
 from .patterns import ELEMENT_TYPES
 from .references import bindings, evaluated, every, nodes
@@ -274,7 +274,6 @@ class Body:
             found = self.library.lookup(option.name or "")
             penalty = found is not None and found.definition.kind == "fn" and bool(found.definition.settings)
             if option.name != "name" and not penalty:
-                mend = (
-                    did_you_mean(option.name or "", ("name", "l1", "l2", "elastic")) or "the settings are `name` and penalties such as `l2`"
-                )
+                known = layer_settings()
+                mend = did_you_mean(option.name or "", known) or f"the settings are {', '.join(f'`{k}`' for k in known)}"
                 self.report("unknown-setting", f"`{option.name}` is no setting of a layer", option.span, help=mend)
