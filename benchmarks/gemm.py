@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from ranvier.compiler.backend import jit
 from ranvier.compiler.backend.contract import emit_contract
+from ranvier.compiler.backend.measure import measuring_code, peak_flops
 from ranvier.compiler.backend.target import host
 from ranvier.compiler.backend.text import Emitted
 from ranvier.compiler.ir.types import BATCH, F32, DType
@@ -24,7 +25,6 @@ ODD = (1, 3, 7, 13, 17, 31, 53, 67, 97, 101, 127, 131, 193, 251, 257, 307, 401, 
 LAYERS = ((64, 784, 256), (64, 256, 128), (256, 1024, 2048), (256, 2048, 2048))
 SWEPT = 30
 SECONDS = 0.05
-PEAK_CHAINS = 12
 
 
 def main() -> None:
@@ -132,34 +132,15 @@ def best(run: Callable[[int], None]) -> float:
 
 def peak(dtype: DType) -> float:
     """GFLOP/s of independent chains of multiply-adds in registers."""
-    lanes = host().lanes(dtype)
-    type_ = f"<{lanes} x {'float' if dtype.bits == 32 else 'double'}>"
-    fma = f"llvm.fma.v{lanes}f{dtype.bits}"
-    chains = range(PEAK_CHAINS)
-    phis = "\n".join(f"  %a{c} = phi {type_} [ zeroinitializer, %entry ], [ %b{c}, %loop ]" for c in chains)
-    steps = "\n".join(f"  %b{c} = call {type_} @{fma}({type_} %x, {type_} %x, {type_} %a{c})" for c in chains)
-    ends = "\n".join(f"  store volatile {type_} %b{c}, ptr %room, align 8" for c in chains)
-    turns = 10000
-    text = f"""declare {type_} @{fma}({type_}, {type_}, {type_})
-define void @turns() #0 {{
-entry:
-  %room = alloca {type_}, align 64
-  store volatile {type_} zeroinitializer, ptr %room, align 8
-  %x = load volatile {type_}, ptr %room, align 8
-  br label %loop
-loop:
-  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
-{phis}
-{steps}
-  %next = add i64 %i, 1
-  %more = icmp slt i64 %next, {turns}
-  br i1 %more, label %loop, label %end
-end:
-{ends}
-  ret void
-}}
-"""
-    return 2 * PEAK_CHAINS * lanes * turns / best(compiled(text + repeated("call void @turns()"))) / 1e9
+    code = measuring_code(host(), dtype)
+    context = np.array([code["peak"], 0, 0], dtype=np.int64)
+    repeat = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(code["repeat"])
+
+    def run(times: int) -> None:
+        context[2] = times
+        repeat(context.ctypes.data, 0, 1, None)
+
+    return peak_flops(host(), dtype) / best(run) / 1e9
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from functools import cached_property
 from .backend.target import Target
 from .diagnostics import Diagnostic, Note
 from .errors import SourceError
-from .frontend.blocks import DataSettings, TrainSettings, read_data, read_train, unscheduled
+from .frontend.blocks import DataSettings, TrainSettings, read_data, read_train
 from .frontend.chain import innermost_own
 from .frontend.context import Parameter, StateVariable
-from .frontend.elaborate import Elaboration, apply_function, elaborate
+from .frontend.elaborate import Elaboration, apply_function, elaborate, instantiate
 from .frontend.library import Library, Reader, open_library
 from .frontend.mistakes import capped, find_mistakes
 from .frontend.parser import parse
@@ -139,7 +139,7 @@ class Blueprint:
         states: dict[str, StateVariable] = {}
         for label, gradient in gradients.items():
             states |= self._update(graph, label, nodes[label], gradient)
-        outputs = {k: v for k, v in graph.outputs.items() if k.startswith(("parameter:", "state:", "optimizer:"))}
+        outputs = {k: v for k, v in graph.outputs.items() if k.startswith(("parameter:", "state:"))}
         progress = self._progress(graph, loss)
         outputs |= {k: v for k, v in graph.outputs.items() if k.startswith("accumulator:")}
         build = Build(graph, self.real)
@@ -212,19 +212,9 @@ class Blueprint:
         for name, strength in parameter.options.items():
             function = self.unit.library.lookup(name)
             assert function is not None
-            own.append(Instance(function, {(function.definition.settings or ())[0].name.id: strength}, "", function.definition.span))
-        if own:
-            return [self._with_defaults(i) for i in own]
+            own.append(instantiate(self.unit.library, function, [strength], function.definition.span))
         whole = self.train_settings.regularize
-        return [whole] if whole is not None and parameter.type.rank >= 2 else []
-
-    def _with_defaults(self, instance: Instance) -> Instance:
-        from .frontend.syntax import Number
-
-        for setting in instance.function.definition.settings or ():
-            if setting.name.id not in instance.settings and isinstance(setting.default, Number):
-                instance.settings[setting.name.id] = setting.default.value
-        return instance
+        return own or ([whole] if whole is not None and parameter.type.rank >= 2 else [])
 
     def _update(self, graph: Graph, label: str, node: int, gradient: int) -> dict[str, StateVariable]:
         """The optimizer's body for one parameter."""
@@ -237,9 +227,8 @@ class Blueprint:
                 self.unit.library, build, settings.schedule, [optimizer.settings["lr"]], names, place, purpose="the learning rate"
             ).value
             span = innermost_own([settings.schedule.span, place])
-            optimizer = unscheduled(
-                optimizer, {"lr": Tensor(_returned(build, rate, (), "a schedule returns the learning rate, one number", span))}
-            )
+            scheduled = Tensor(_returned(build, rate, (), "a schedule returns the learning rate, one number", span))
+            optimizer = replace(optimizer, settings={**optimizer.settings, "lr": scheduled})
         before, graph.outputs = graph.outputs, {}
         values = [Tensor(node), Tensor(gradient)]
         done = apply_function(self.unit.library, build, optimizer, values, names, place, path=label, purpose=f"the update of `{label}`")
@@ -347,13 +336,11 @@ class Blueprint:
         return lower(fusion, sources, outputs, self.layout.panel)
 
     def _place(self, key: str, kind: TensorType) -> Placement:
-        """Parameters, their gradients and optimizer states share one layout."""
-        owner = key.removeprefix("output:gradient:") if key.startswith("output:gradient:") else key.partition(":")[2]
-        like = None
-        for label, parameter in self.training.parameters.items():
-            related = owner == label or owner.startswith(f"{label}.")
-            if related and parameter.type.shape == kind.shape and not key.startswith("parameter:"):
-                like = f"parameter:{label}"
+        """Parameters, their gradients and optimizer states (`state:dense_1.weight.m`) share one layout."""
+        gradient = key.startswith("output:gradient:")
+        label = key.removeprefix("output:gradient:") if gradient else key.partition(":")[2].rpartition(".")[0]
+        owner = self.training.parameters.get(label)
+        like = f"parameter:{label}" if owner is not None and owner.type.shape == kind.shape else None
         return self.layout.place(key, kind, like)
 
     def _checks(self, used: Sequence[str]) -> tuple[Lowered, str | None]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .ir.graph import Graph
-from .ir.op import Trait
+from .ir.op import Op, Trait
 from .ir.ops import Contract, Source
 from .ir.types import Symbol, TensorType
 from .kernels.memory import lay_out
 from .kernels.placement import Placement, blocked, dense, row_major
 from .kernels.program import Buffer
 
-SPACES = ("parameter", "state", "fit", "optimizer", "accumulator", "runtime", "input", "output")
+SPACES = ("parameter", "state", "fit", "accumulator", "runtime", "input", "output")
 
 
 @dataclass
@@ -61,15 +61,19 @@ def panelled_parameters(graphs: Iterable[Graph]) -> frozenset[str]:
     """
     wanted: set[str] = set()
     refused: set[str] = set()
-    for graph in graphs:
-        live = graph.live()
-        for user in (node for node in graph if node.id in live):
-            for position, number in enumerate(user.inputs):
-                source = graph[number].op
-                if not isinstance(source, Source) or source.kind != "parameter" or source.type.rank < 2:
-                    continue
-                if user.op.has(Trait.VIEW):
-                    refused.add(source.key)
-                elif isinstance(user.op, Contract) and user.op.out and (user.op.left, user.op.right)[position][-1] == user.op.out[-1]:
-                    wanted.add(source.key)
+    for key, op, position in (use for graph in graphs for use in _matrix_uses(graph)):
+        if op.has(Trait.VIEW):
+            refused.add(key)
+        elif isinstance(op, Contract) and op.out and (op.left, op.right)[position][-1] == op.out[-1]:
+            wanted.add(key)
     return frozenset(wanted - refused)
+
+
+def _matrix_uses(graph: Graph) -> Iterator[tuple[str, Op, int]]:
+    """Every use of a parameter of two axes or more: its key, the operation, and which operand it is."""
+    live = graph.live()
+    for user in (node for node in graph if node.id in live):
+        for position, number in enumerate(user.inputs):
+            source = graph[number].op
+            if isinstance(source, Source) and source.kind == "parameter" and source.type.rank >= 2:
+                yield source.key, user.op, position

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ..compiler.diagnostics import Diagnostic
 from ..compiler.driver import Blueprint
 from ..compiler.errors import SourceError
-from ..compiler.frontend.context import Parameter, StateVariable
-from ..compiler.frontend.mistakes import capped, merged
+from ..compiler.frontend.mistakes import capped, reported
 
 
 def check(blueprint: Blueprint) -> None:
@@ -21,9 +19,8 @@ def check(blueprint: Blueprint) -> None:
         lambda: blueprint.data_settings,
     )
     outputs = blueprint.inference.graph.outputs
-    started: dict[str, Parameter | StateVariable] = {**blueprint.inference.parameters, **blueprint.inference.states}
     _gather(
-        *(partial(blueprint.initial_graph, variable) for variable in started.values()),
+        *(partial(blueprint.initial_graph, variable) for variable in blueprint.inference.variables.values()),
         lambda: blueprint.objective if "loss" in outputs else None,
         lambda: blueprint.predict_graph() if "predict" in outputs else None,
         lambda: blueprint.evaluation,
@@ -33,11 +30,6 @@ def check(blueprint: Blueprint) -> None:
 
 def _gather(*stages: Callable[[], object]) -> None:
     """Run all stages, then raise what they reported, each mistake once."""
-    found: list[Diagnostic] = []
-    for stage in stages:
-        try:
-            stage()
-        except SourceError as error:
-            found = merged(found, error.diagnostics)
+    found = reported(stages)
     if found:
         raise SourceError(capped(found))

@@ -149,20 +149,18 @@ class Model:
 
     def _place(self) -> None:
         """Room for parameters, states, statistics and run-time scalars; the step at 1."""
-        for kind, values in (("parameter", self.blueprint.inference.parameters), ("state", self.blueprint.inference.states)):
-            for label, spec in values.items():
-                self.blueprint.layout.place(f"{kind}:{label}", spec.type)
-        for label, kind_ in self.blueprint.inference.fits.items():
-            self.blueprint.layout.place(f"fit:{label}", kind_)
+        for key, spec in self.blueprint.inference.variables.items():
+            self.blueprint.layout.place(key, spec.type)
+        for label, kind in self.blueprint.inference.fits.items():
+            self.blueprint.layout.place(f"fit:{label}", kind)
         for name in RUNTIME:
             self.blueprint.layout.place(f"runtime:{name}", TensorType(F64))
         self.set_runtime(step=1, steps=1, epoch=0, seed=self.seed)
 
     def _initialise(self) -> None:
         """Parameters and states at their first values."""
-        for kind, values in (("parameter", self.blueprint.inference.parameters), ("state", self.blueprint.inference.states)):
-            for label, spec in values.items():
-                self.memory.write(f"{kind}:{label}", self._first_value(spec))
+        for key, spec in self.blueprint.inference.variables.items():
+            self.memory.write(key, self._first_value(spec))
 
     def _first_value(self, spec: Parameter | StateVariable) -> Array:
         """What an initialiser gives; raises ResourceError when the work would not fit."""
@@ -203,7 +201,8 @@ class Model:
             context = np.zeros(native.layout.words, dtype=np.int64)
             scratch = allocate(max(native.scratch_stride * self.team.threads, 64))
             self._entries[name] = Entry(native, context, int(context.ctypes.data), scratch, self.team)
-            self._initialise_new_states()
+            if name == "train":
+                self._begin_optimizer()
         entry = self._entries[name]
         if entry.generation != self.memory.generation:
             self._connect(entry)
@@ -211,20 +210,17 @@ class Model:
 
     def _connect(self, entry: Entry) -> None:
         """Write the addresses of all spaces into a context."""
-        layout = entry.native.layout
-        for space, size in entry.native.program.spaces.items():
-            known = self.blueprint.layout.places.get(space)
-            size = size if known is None else max(size, self.blueprint.layout.buffers(space)[1])
-            entry.context[layout.space(space)] = self.memory.ensure(
-                space if known is not None else f"{space}:{entry.native.program.name}", size
-            )
+        layout, program = entry.native.layout, entry.native.program
+        for space, size in program.spaces.items():
+            shared = space in self.blueprint.layout.places
+            block = space if shared else f"{space}:{program.name}"
+            most = max(size, self.blueprint.layout.buffers(space)[1]) if shared else size
+            entry.context[layout.space(space)] = self.memory.ensure(block, most)
         entry.context[layout.scratch] = entry.scratch.ctypes.data
         entry.generation = self.memory.generation
 
-    def _initialise_new_states(self) -> None:
-        """Give the optimizer's states their first values, or those of a saved model, once they have a place."""
-        if "train" not in self._entries or self.blueprint.objective.optimizer_states.keys() <= self._begun:
-            return
+    def _begin_optimizer(self) -> None:
+        """Give the optimizer's states their first values, or those of a saved model, now that they have a place."""
         self._begun = set(self.blueprint.objective.optimizer_states)
         for label, spec in self.blueprint.objective.optimizer_states.items():
             value = self._resumed[label] if label in self._resumed else self._first_value(spec)
@@ -300,7 +296,7 @@ class Model:
             wanted = self._fields if targets else {n: self._fields[n] for n in self._inputs}
             feeds = {n: Feed(self.memory.rows(f"input:{n}"), f.numpy, f.shape) for n, f in wanted.items()}
             result = self.memory.rows("output:predict") if name == "predict" else self.memory.flat("output:loss")
-            entry = self.entry(name)
+            entry = self.entry(name)  # again: the views may have moved memory that the context points at
             call = self._calls[name] = Call(entry, feeds, targets, result, self.memory.generation)
         return call
 

@@ -176,17 +176,11 @@ def finish_epoch(run: Run) -> None:
     if value < standing.best:
         standing.best, standing.best_epoch = value, standing.epochs
         if run.model.blueprint.train_settings.stop is not None:
-            standing.best_values = {k: run.model.memory.flat(k).copy() for k in learned(run.model)}
+            standing.best_values = {k: run.model.memory.flat(k).copy() for k in run.model.blueprint.inference.variables}
     # Before the report, which may end the fit by an exception: the fit taken up again must not ask another epoch later.
     standing.stopped = run.model.blueprint.train_settings.stop is not None and should_stop(run)
     if run.report:
         run.report(progress(run, run.rows, figures, single, finished=True))
-
-
-def learned(model: Model) -> list[str]:
-    """Keys of what a training step changes in the model itself: parameters and layer states."""
-    inference = model.blueprint.inference
-    return [*(f"parameter:{p}" for p in inference.parameters), *(f"state:{s}" for s in inference.states)]
 
 
 def should_stop(run: Run) -> bool:

@@ -12,6 +12,9 @@ from ..work import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Array, Job, Network, 
 ADAMS = ({"fused": True}, {"foreach": True}, {"foreach": False})
 
 
+Step = Callable[[Tensor, Tensor], Tensor]
+
+
 class Choice:
     """Modules with the network's values, one for each implementation of Adam."""
 
@@ -22,8 +25,16 @@ class Choice:
         x, y = network.data
         self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
         self.xb, self.yb = self.x[: network.batch], self.y[: network.batch]
-        self.steps = [stepper(module(network), adam) for adam in ADAMS]
+        self.steps = self.steppers()
         self.module = module(network)
+
+    def steppers(self) -> list[Step]:
+        """A training step for each way to run Adam."""
+        return [stepper(module(self.network), adam) for adam in ADAMS]
+
+    def inferences(self, x: Tensor) -> list[Job]:
+        """A prediction of rows for each way to run the module."""
+        return inferences(self.module, x)
 
     def predict(self) -> Array:
         """See `Peer`."""
@@ -39,8 +50,8 @@ class Choice:
         return {
             "step": [times(lambda step=step: step(self.xb, self.yb)) for step in self.steps],
             "epoch": [epochs(self.network, step, self.x, self.y) for step in self.steps],
-            "infer": inferences(self.module, self.xb),
-            "infer one": inferences(self.module, self.x[:1]),
+            "infer": self.inferences(self.xb),
+            "infer one": self.inferences(self.x[:1]),
         }
 
 
@@ -56,7 +67,7 @@ def module(network: Network) -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers[:-1])
 
 
-def stepper(net: torch.nn.Module, adam: dict[str, bool]) -> Callable[[Tensor, Tensor], Tensor]:
+def stepper(net: torch.nn.Module, adam: dict[str, bool]) -> Step:
     """A training step that returns the loss before it."""
     optimizer = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE, betas=(BETA_1, BETA_2), eps=EPSILON, **adam)
     cross_entropy = torch.nn.functional.cross_entropy
@@ -71,7 +82,7 @@ def stepper(net: torch.nn.Module, adam: dict[str, bool]) -> Callable[[Tensor, Te
     return step
 
 
-def epochs(network: Network, step: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Job:
+def epochs(network: Network, step: Step, x: Tensor, y: Tensor) -> Job:
     """Epochs over rows shuffled once each: faster than a gather a batch, and far faster than a DataLoader."""
 
     def job(turns: int) -> None:

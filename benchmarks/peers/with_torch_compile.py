@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from ..work import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Array, Job, Network, times
-from .with_pytorch import epochs, module
+from ..work import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Job
+from .with_pytorch import Choice as Eager
+from .with_pytorch import Step, module
 
 
-class Choice:
+class Choice(Eager):
     """Compiled steps and compiled predictions of the network."""
 
-    def __init__(self, network: Network, threads: int) -> None:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(True)
+    def steppers(self) -> list[Step]:
+        """With Adam fused, and with Adam compiled."""
         torch._dynamo.config.cache_size_limit = 64
-        self.network = network
-        x, y = network.data
-        self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
-        self.xb, self.yb = self.x[: network.batch], self.y[: network.batch]
-        self.steps = [stepper(module(network), compiled=compiled) for compiled in (False, True)]
-        self.module = module(network)
+        return [stepper(module(self.network), compiled=compiled) for compiled in (False, True)]
 
-    def predict(self) -> Array:
-        """See `Peer`."""
-        with torch.inference_mode():
-            return torch.softmax(self.module(self.xb), 1).numpy()
-
-    def train(self, steps: int) -> list[float]:
-        """See `Peer`."""
-        return [self.steps[0](self.xb, self.yb).item() for _ in range(steps)]
-
-    def jobs(self) -> dict[str, list[Job]]:
-        """See `Peer`."""
-        return {
-            "step": [times(lambda step=step: step(self.xb, self.yb)) for step in self.steps],
-            "epoch": [epochs(self.network, step, self.x, self.y) for step in self.steps],
-            "infer": [prediction(self.module, self.xb, freezing=freezing) for freezing in (False, True)],
-            "infer one": [prediction(self.module, self.x[:1], freezing=freezing) for freezing in (False, True)],
-        }
+    def inferences(self, x: Tensor) -> list[Job]:
+        """With the weights as constants of the code, and not."""
+        return [prediction(self.module, x, freezing=freezing) for freezing in (False, True)]
 
 
-def stepper(net: torch.nn.Module, *, compiled: bool) -> Callable[[Tensor, Tensor], Tensor]:
+def stepper(net: torch.nn.Module, *, compiled: bool) -> Step:
     """A training step that returns the loss before it; Adam is compiled too, or the fused one."""
     optimizer = torch.optim.Adam(
         net.parameters(),

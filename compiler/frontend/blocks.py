@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NoReturn
 
 from ..diagnostics import did_you_mean
@@ -232,11 +232,6 @@ def _reader(library: Library, overrides: Mapping[str, Value]) -> _Reader:
     root = Instance(Function(next(iter(library.own.values())).definition), {}, "", Span(place, 0, 0))
     elaborator.instances.append(root)
     return _Reader(elaborator, overrides, set())
-
-
-def unscheduled(optimizer: Instance, settings: Mapping[str, Value]) -> Instance:
-    """The optimizer with some settings replaced."""
-    return replace(optimizer, settings={**optimizer.settings, **settings})
 
 
 def read_override(library: Library, path: str, expression: Expression) -> Value:

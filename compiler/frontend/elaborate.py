@@ -14,7 +14,7 @@ from ..diagnostics import Diagnostic, Note, did_you_mean
 from ..errors import SourceError
 from ..ir.build import Build
 from ..ir.graph import Graph
-from ..ir.types import BATCH, DTYPES, F32, I32, DType, TensorType
+from ..ir.types import BATCH, DTYPES, F32, F64, I32, DType, TensorType
 from ..source import Span
 from .cells import check_over_time
 from .context import Context, Field, Layer, Parameter, Refused, StateVariable, instance_label
@@ -61,6 +61,12 @@ class Elaboration:
     fits: dict[str, TensorType]
     layers: tuple[Layer, ...]
     settings: dict[str, Value] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict[str, Parameter | StateVariable]:
+        """What a training step changes in the model itself, by key: parameters and layer states."""
+        parameters = {f"parameter:{label}": each for label, each in self.parameters.items()}
+        return parameters | {f"state:{label}": each for label, each in self.states.items()}
 
 
 class _Returned(Exception):
@@ -121,7 +127,6 @@ class Elaborator(Expressions):
             self.occurrences.pop()
         if definition.kind == "layer":
             self.note_layer(instance, arguments, value, site)
-        instance.applied += 1
         return value
 
     def run_function(self, function: Function, arguments: Arguments, site: Expression) -> Value:
@@ -476,6 +481,18 @@ class Application:
     states: dict[str, StateVariable]
 
 
+def instantiate(library: Library, function: Function, given: Sequence[Value], place: Span, path: str = "", purpose: str = "") -> Instance:
+    """A definition with its settings bound outside a model: `given` in their order, defaults for the rest; raises SourceError."""
+    context, settings = Context(Build(Graph("settings"), F64), training=True, purpose=purpose), Scope()
+    instance = Instance(function, settings.values, path, place)
+    elaborator = Elaborator(context, library, instances=[instance])
+    try:
+        elaborator.bind(function.definition, function.definition.settings or (), ([(v, place) for v in given], {}), settings, place)
+    except Refused:
+        context.finish()
+    return instance
+
+
 def apply_function(
     library: Library, build: Build, value: Value, arguments: Sequence[Value], names: Mapping[str, Value], place: Span,
     path: str = "", purpose: str = "",
@@ -489,16 +506,7 @@ def apply_function(
     elaborator = Elaborator(context, library, state_shape=first)
     instance = value if isinstance(value, Instance) else None
     if isinstance(value, Function):
-        instance = Instance(value, {}, path, place)
-        if value.definition.settings is not None:
-            settings = Scope()
-            elaborator.instances.append(instance)
-            try:
-                elaborator.bind(value.definition, value.definition.settings, ([], {}), settings, place)
-            except Refused:
-                context.finish()
-            elaborator.instances.pop()
-            instance.settings = settings.values
+        instance = instantiate(library, value, (), place, path, purpose)
     if instance is None:
         raise SourceError([Diagnostic("type-mismatch", f"{describe(value)} cannot be used here", place)])
     definition, site = instance.function.definition, place if is_standard(instance.span.source) else instance.span

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -521,29 +521,36 @@ class Expressions:
 
     def axes_of(self, value: Axes | tuple[Value, ...], tensor: Tensor, place: Span) -> list[int]:
         """Positions in the graph of the axes that `over` names; the batch is axis 0 where there is one."""
-        lead = int(self.context.batched(tensor))
         items = value.items if isinstance(value, Axes) else tuple(v for v in value if isinstance(v, int | str))
         named = {label.text: n for n, label in enumerate(tensor.axes) if label.text != "..."}
-        found: list[int] = []
+        rest = tensor.axes if not isinstance(value, Axes) or value.rest is None else value.rest
+        lead = int(self.context.batched(tensor))
+        found: set[int] = set()
         for item in items:
             if item == "batch":
-                if not lead:
-                    self.context.refuse(
-                        "unknown-axis", f"{self.context.spell(tensor)} is the same for every sample: it has no batch axis", place
-                    )
-                found.append(0)
+                found.add(self.batch_axis(tensor, place))
             elif item == "...":
                 mentioned = {named[i] for i in items if isinstance(i, str) and i in named}
-                rest = tensor.axes if not isinstance(value, Axes) or value.rest is None else value.rest
-                found += [n + lead for n, label in enumerate(tensor.axes) if label in rest and n not in mentioned]
-            elif isinstance(item, int) and -len(tensor.axes) <= item < len(tensor.axes):
-                found.append(item % len(tensor.axes) + lead)
-            elif isinstance(item, str) and item in named:
-                found.append(named[item] + lead)
+                found |= {n + lead for n, label in enumerate(tensor.axes) if label in rest and n not in mentioned}
             else:
-                notes = [Note(f"its axes are [{', '.join(map(str, tensor.axes))}]")]
-                self.context.refuse("unknown-axis", f"{self.context.spell(tensor)} has no axis `{item}`", place, notes)
-        return sorted(set(found))
+                found.add(self.axis_of(item, named, tensor, place) + lead)
+        return sorted(found)
+
+    def batch_axis(self, tensor: Tensor, place: Span) -> int:
+        """The position of the batch."""
+        if not self.context.batched(tensor):
+            message = f"{self.context.spell(tensor)} is the same for every sample: it has no batch axis"
+            self.context.refuse("unknown-axis", message, place)
+        return 0
+
+    def axis_of(self, item: str | int, named: Mapping[str, int], tensor: Tensor, place: Span) -> int:
+        """The position in a sample of an axis given by name or number."""
+        if isinstance(item, int) and -len(tensor.axes) <= item < len(tensor.axes):
+            return item % len(tensor.axes)
+        if isinstance(item, str) and item in named:
+            return named[item]
+        notes = [Note(f"its axes are [{', '.join(map(str, tensor.axes))}]")]
+        self.context.refuse("unknown-axis", f"{self.context.spell(tensor)} has no axis `{item}`", place, notes)
 
 
 def _last_stage(expression: Expression) -> Expression:

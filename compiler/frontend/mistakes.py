@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..diagnostics import Diagnostic
 from ..errors import SourceError
@@ -49,6 +49,11 @@ def _elaborated(library: Library, model: Definition, blocks: Mapping[str, Block]
     ]
     if all(p.default is not None for p in model.settings or ()):
         stages += [lambda t=training: elaborate(library, model, {}, training=t) for training in (False, True)]  # type: ignore[misc]
+    return reported(stages)
+
+
+def reported(stages: Iterable[Callable[[], object]]) -> list[Diagnostic]:
+    """What stages that do not depend on each other report, each mistake once."""
     found: list[Diagnostic] = []
     for stage in stages:
         try:

@@ -7,11 +7,10 @@ things that can be called, lists of axes, and `Poison`, the value of what failed
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .syntax import Definition, Expression
+from .syntax import Definition
 
 if TYPE_CHECKING:
     from ..diagnostics import Note
@@ -82,18 +81,8 @@ class Instance:
     path: str
     span: Span
     options: dict[str, Value] = field(default_factory=dict)
-    parameters: dict[str, Tensor] = field(default_factory=dict)
     children: dict[tuple[int, int], Instance] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    applied: int = 0
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """A stopping rule of a `train` block and its numbers."""
-
-    name: str
-    values: Mapping[str, float]
 
 
 class Poison:
@@ -105,7 +94,7 @@ class Poison:
 
 POISON = Poison()
 
-Value = int | float | bool | str | None | tuple["Value", ...] | Tensor | Axes | Primitive | Function | Instance | Criterion | Poison
+Value = int | float | bool | str | None | tuple["Value", ...] | Tensor | Axes | Primitive | Function | Instance | Poison
 
 
 @dataclass
@@ -117,9 +106,6 @@ class Scope:
     labels: dict[str, Label] = field(default_factory=dict)
     origins: dict[str, Note] = field(default_factory=dict)
     rest: tuple[Label, ...] | None = None
-
-
-Call = Callable[[list[Value], dict[str, Value], Expression], Value]
 
 
 def with_article(kind: str) -> str:
@@ -151,7 +137,5 @@ def describe(value: Value) -> str:
             return f"a `{value.function.name}`"
         case Axes():
             return "a list of axes"
-        case Criterion():
-            return f"the criterion `{value.name}`"
         case _:
             return "nothing"
