@@ -24,6 +24,7 @@ class Layout:
     capacity: int
     panelled: frozenset[str] = frozenset()
     places: dict[str, dict[str, Placement]] = field(default_factory=lambda: {space: {} for space in SPACES})
+    _laid: dict[str, tuple[dict[str, Buffer], int]] = field(default_factory=dict)
 
     def place(self, key: str, kind: TensorType, like: str | None = None) -> Placement:
         """The placement of a key, made at the first question; parameters (and what is shaped `like` one) may be panel-blocked."""
@@ -39,8 +40,10 @@ class Layout:
         return known[key]
 
     def buffers(self, space: str) -> tuple[dict[str, Buffer], int]:
-        """The buffers of a space and its size in bytes, for the capacity of rows."""
-        return lay_out(space, self.places[space], self.capacity)
+        """The buffers of a space and its size in bytes, for the capacity of rows. Those that are there stay where they are."""
+        if space not in self._laid or len(self._laid[space][0]) < len(self.places[space]):
+            self._laid[space] = lay_out(space, self.places[space], self.capacity)
+        return self._laid[space]
 
 
 def _rows(key: str, kind: TensorType) -> Placement:

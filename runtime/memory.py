@@ -25,6 +25,7 @@ class Memory:
     layout: Layout
     blocks: dict[str, Array] = field(default_factory=dict)
     generation: int = 0
+    _views: dict[str, Array] = field(default_factory=dict)
 
     def ensure(self, space: str, size: int) -> int:
         """The address of a space of at least `size` bytes."""
@@ -35,13 +36,16 @@ class Memory:
                 grown[: block.size] = block
             self.blocks[space] = block = grown
             self.generation += 1
+            self._views.clear()
         return int(block.ctypes.data)
 
     def flat(self, key: str) -> Array:
         """The elements of a buffer of the layout, as they lie."""
-        buffer = self.buffer(key)
-        block = self.blocks[buffer.space]
-        return block[buffer.offset : buffer.offset + buffer.bytes].view(buffer.dtype.numpy)
+        if key not in self._views:
+            buffer = self.buffer(key)
+            block = self.blocks[buffer.space]
+            self._views[key] = block[buffer.offset : buffer.offset + buffer.bytes].view(buffer.dtype.numpy)
+        return self._views[key]
 
     def buffer(self, key: str) -> Buffer:
         """The buffer of a key, its space allocated."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,45 +41,78 @@ class Entry:
     team: Team
     generation: int = -1
 
-    @cached_property
-    def start(self) -> Callable[[], int]:
-        """Run one batch: 0 or a fault. Bound once, since small models take no longer than the call."""
-        return self.team.starter(self.native.body, self.address, self.native.parallel)
+    def bind(self, feeds: tuple[Feed, ...], results: Array, *, targets: bool) -> Call:
+        """The entry for single batches; bound once, since small models take no longer than a few attributes and arguments."""
+        start = self.team.starter(self.native.body, self.address, self.native.parallel)
+        return Call(feeds, targets, Results(results), self.generation, self.context.data, start)
 
 
-@dataclass(frozen=True)
-class Feed:
-    """Where an array of a batch goes, and what it must be to go there unchecked."""
+class Feed(dict[tuple[int, ...], Array | None]):
+    """Where an array of a batch goes unchecked: its shape -> a view of the input buffer, made once (small models take no longer)."""
 
-    view: Array
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
+    def __init__(self, name: str, dtype: np.dtype[Any], view: Array) -> None:
+        """`view` is the whole buffer, [capacity, …]."""
+        self.name, self.dtype, self.view = name, dtype, view
+
+    def __missing__(self, shape: tuple[int, ...]) -> Array | None:
+        if not shape or shape[1:] != self.view.shape[1:] or not 0 < shape[0] <= len(self.view):
+            return None
+        return self.setdefault(shape, self.view[: shape[0]])
+
+    def load(self, array: Any) -> int:
+        """Copy a fitting array in and return its rows; -1 when it does not fit."""
+        if type(array) is not np.ndarray or (array.dtype is not self.dtype and array.dtype != self.dtype):
+            return -1
+        view = self[array.shape]
+        if view is None:
+            return -1
+        view[...] = array
+        return len(view)
+
+
+class Results(dict[int, Array]):
+    """The rows of a result: their number -> a view of the output buffer."""
+
+    def __init__(self, view: Array) -> None:
+        """`view` is the whole buffer, [capacity, …]."""
+        self.view = view
+
+    def __missing__(self, rows: int) -> Array:
+        return self.setdefault(rows, self.view[:rows])
 
 
 @dataclass(frozen=True)
 class Call:
     """An entry bound to the memory of one generation: its inputs and its result, found once."""
 
-    entry: Entry
-    feeds: dict[str, Feed]
+    feeds: tuple[Feed, ...]
     targets: bool
-    result: Array
+    results: Results
     generation: int
+    words: memoryview
+    start: Callable[[], int]
 
     def load(self, data: Any) -> int:
-        """Copy a batch of fitting arrays into the input buffers and return its rows; -1 (and nothing to rely on) when they do not fit."""
-        if type(data) is not dict or data.keys() != self.feeds.keys():
+        """Copy a batch of fitting arrays (or that of the only input) into the input buffers and return its rows.
+
+        Returns -1, and nothing to rely on, when they do not fit as they are.
+        """
+        if type(data) is np.ndarray and len(self.feeds) == 1:
+            return self.feeds[0].load(data)
+        if type(data) is not dict or len(data) != len(self.feeds):
             return -1
-        rows = -1
-        for name, feed in self.feeds.items():
-            array = data[name]
-            if type(array) is not np.ndarray or array.dtype != feed.dtype or array.shape[1:] != feed.shape or array.ndim == 0:
+        rows = 0
+        for feed in self.feeds:
+            found = feed.load(data.get(feed.name))
+            if found < 0 or found != (rows or found):
                 return -1
-            if rows not in (-1, len(array)) or not 0 < len(array) <= len(feed.view):
-                return -1
-            rows = len(array)
-            feed.view[:rows] = array
-        return rows
+            rows = found
+        return rows or -1
+
+    def run(self, rows: int) -> int:
+        """Run the entry on the rows that are loaded: 0 or a fault."""
+        self.words[0] = rows
+        return self.start()
 
 
 class Parameters(MutableMapping[str, Array]):
@@ -292,19 +324,17 @@ class Model:
         if call is None or call.generation != self.memory.generation:
             for field, declared in self.blueprint.inference.fields.items():
                 self.blueprint.layout.place(f"input:{field}", declared.type)
-            entry = self.entry(name)
+            self.entry(name)
             wanted = self._fields if targets else {n: self._fields[n] for n in self._inputs}
-            feeds = {n: Feed(self.memory.rows(f"input:{n}"), f.numpy, f.shape) for n, f in wanted.items()}
+            feeds = tuple(Feed(n, f.numpy, self.memory.rows(f"input:{n}")) for n, f in wanted.items())
             result = self.memory.rows("output:predict") if name == "predict" else self.memory.flat("output:loss")
             entry = self.entry(name)  # again: the views may have moved memory that the context points at
-            call = self._calls[name] = Call(entry, feeds, targets, result, self.memory.generation)
+            call = self._calls[name] = entry.bind(feeds, result, targets=targets)
         return call
 
     def _go(self, call: Call, rows: int) -> None:
         """Run a bound entry on the rows that are loaded."""
-        entry = call.entry
-        entry.context[0] = rows
-        fault = entry.start()
+        fault = call.run(rows)
         if fault:
             self._explain(fault, None)
 
@@ -318,7 +348,7 @@ class Model:
         if not self.fitted:
             self.fit_statistics(self.arrays(data, targets=True))
         self._go(call, self._load(call, data))
-        return float(call.result[0])
+        return float(call.results.view[0])
 
     def gradients(self, data: Mapping[str, Any]) -> dict[str, Array]:
         """The gradient of the mean loss (and penalties) over a batch for every parameter, in logical shapes."""
@@ -331,7 +361,7 @@ class Model:
     def loss(self, data: Mapping[str, Any]) -> float:
         """The mean loss of a batch while training, nothing changed."""
         self.gradients(data)
-        return float(self._calls["gradients"].result[0])
+        return float(self._calls["gradients"].results.view[0])
 
     def predict(self, data: Any) -> Array:
         """The prediction for any number of rows: the `predict` of the model, [rows, …]."""
@@ -339,19 +369,18 @@ class Model:
         if call is None or call.generation != self.memory.generation:
             self._need_fit()
             call = self._call("predict", targets=False)
-        if type(data) is np.ndarray and len(self._inputs) == 1:
-            data = {self._inputs[0]: data}
         rows = call.load(data)
         if rows >= 0:
             self._go(call, rows)
-            return call.result[:rows].copy()
+            return call.results[rows].copy()
         arrays = self.arrays(data, targets=False)
         rows = len(next(iter(arrays.values())))
-        result = np.empty((rows, *call.result.shape[1:]), dtype=call.result.dtype)
+        view = call.results.view
+        result = np.empty((rows, *view.shape[1:]), dtype=view.dtype)
         for start in range(0, rows, self.capacity):
             stop = min(start + self.capacity, rows)
             self._go(call, call.load({name: array[start:stop] for name, array in arrays.items()}))
-            result[start:stop] = call.result[: stop - start]
+            result[start:stop] = view[: stop - start]
         return result
 
     def evaluate(self, data: Any, y: Any = None) -> dict[str, Any]:
