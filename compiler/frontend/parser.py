@@ -16,10 +16,10 @@ from .tokens import SEPARATOR, Token, scan
 __all__ = ["parse", "read_source", "tokenize"]
 
 
-def parse(source: Source) -> syntax.File:
-    """The tree of a `.nn` text; raises SourceError with every syntax error of it, at most one for a statement."""
+def parse(source: Source, start: int = 0, end: int | None = None) -> syntax.File:
+    """The tree of a `.nn` text, or of whole definitions in it; raises SourceError with every syntax error, at most one for a statement."""
     check_text(source)
-    tokens, diagnostics = tokenize(source)
+    tokens, diagnostics = tokenize(source, start, end)
     reader = _Reader(tokens, diagnostics)
     items = reader.read() if len(diagnostics) <= MAX_ERRORS else ()
     if not reader.diagnostics:
@@ -34,11 +34,11 @@ def parse(source: Source) -> syntax.File:
     )
 
 
-def tokenize(source: Source) -> tuple[list[Token], list[Diagnostic]]:
+def tokenize(source: Source, start: int = 0, end: int | None = None) -> tuple[list[Token], list[Diagnostic]]:
     """The tokens of a text as the grammar wants them, the last of type `$END`, and what is wrong with them."""
-    tokens, bad_words = scan(source)
-    length = len(source.text)
-    arranged, bad_brackets = arrange(tokens, Token(END, "", length, length, source))
+    end = len(source.text) if end is None else end
+    tokens, bad_words = scan(source, start, end)
+    arranged, bad_brackets = arrange(tokens, Token(END, "", end, end, source))
     return arranged, bad_words + bad_brackets
 
 

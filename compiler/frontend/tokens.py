@@ -49,13 +49,13 @@ _SIGNS = {"&&": ("AND", "and"), "||": ("OR", "or"), "!": ("NOT", "not")}
 _WORDS = {"True": ("TRUE", "true"), "False": ("FALSE", "false")}
 
 
-def scan(source: Source) -> tuple[list[Token], list[Diagnostic]]:
-    """All tokens of a text that `check_text` passed, every word still a NAME or a PATH; blanks and comments are left out.
+def scan(source: Source, start: int, end: int) -> tuple[list[Token], list[Diagnostic]]:
+    """All tokens in a part of a text that `check_text` passed, every word still a NAME or a PATH; blanks and comments are left out.
 
     Raises SourceError alone for more than 500,000 tokens, since going on would cost memory without bound.
     """
     scanner = _Scanner(source)
-    scanner.run()
+    scanner.run(start, end)
     return scanner.tokens, scanner.diagnostics
 
 
@@ -67,12 +67,11 @@ class _Scanner:
         self.tokens: list[Token] = []
         self.diagnostics: list[Diagnostic] = []
 
-    def run(self) -> None:
+    def run(self, offset: int, end: int) -> None:
         match, text = token_pattern().match, self.source.text
         signs, ignored = literals(), frozenset(parse_table().ignored)
-        offset = 0
-        while offset < len(text) and len(self.diagnostics) <= MAX_ERRORS:
-            found = match(text, offset)
+        while offset < end and len(self.diagnostics) <= MAX_ERRORS:
+            found = match(text, offset, end)
             if found is None:
                 offset = self._mend(offset)
                 continue
