@@ -24,7 +24,7 @@ from .tiling import Column, Plan, Span, make_plan
 def emit_contract(kernel: Contract, target: Target, *, partition: str = "auto") -> Emitted:
     """The function that computes a contraction.
 
-    `partition` says what lo and hi count: `m` rows (the m axes flattened), `n` panels of `grid.grain` columns, `batch` points of the
+    `partition` says what lo and hi count: `m` rows (the m axes flattened) or lines of them, `n` panels of `grid.grain` columns, `batch` points of the
     batch axes flattened, or `auto`.
     """
     plan = make_plan(kernel, target, partition)
@@ -51,7 +51,10 @@ def _grid(plan: Plan) -> Grid:
     if plan.partition == "n":
         return Grid(plan.columns, False, plan.width)
     spans = plan.batch if plan.partition == "batch" else plan.m
-    return Grid(math.prod(s.factor for s in spans), any(s.rows for s in spans), 1)
+    units = math.prod(s.factor for s in spans)
+    if plan.partition == "m" and plan.line:
+        units //= plan.line
+    return Grid(units, any(s.rows for s in spans), 1)
 
 
 def _batches(frame: Frame) -> None:
@@ -69,7 +72,8 @@ def _batches(frame: Frame) -> None:
 def _range(frame: Frame, kind: str, spans: Sequence[Span]) -> Range:
     """The points of some axes that this call is to do."""
     if frame.plan.partition == kind:
-        return Range(Value("i64", "%lo"), Value("i64", "%hi"))
+        unit = frame.plan.line if kind == "m" and frame.plan.line else 1
+        return Range(frame.text.mul(Value("i64", "%lo"), unit), frame.text.mul(Value("i64", "%hi"), unit))
     count = frame.plan.fixed(spans)
     return Range(i64(0), i64(count) if count is not None else frame.points(spans), count)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from . import vectors
-from .epilogue import Frame, Point, finish, hidden, prefetch, rows_from, write_from_scratch
+from .epilogue import Frame, Point, Rows, finish, hidden, prefetch, rows_from, write_from_scratch
 from .strip import copy_strip, row_width
 from .text import Text, Value, i64
 from .tile import Level, Source, Stretch, accumulate, dot, zeros
@@ -35,24 +35,45 @@ def whole_steps(text: Text, start: Value, stop: Value, step: int) -> Value:
     return text.add(start, text.mul(count, step))
 
 
-def tiles(text: Text, heights: Sequence[int], rows: Range, each: Callable[[Value, int], None]) -> None:
-    """Run `each` on tiles that cover the rows."""
-    start = rows.start
+def tiles(frame: Frame, rows: Range, each: Callable[[Rows, Value, int], None]) -> None:
+    """Run `each` on tiles that cover the rows: where the tile is, its first row, its height."""
+    plan, text, start = frame.plan, frame.text, rows.start
+    if plan.line:
+        _line_tiles(frame, rows, each)
+        return
     if rows.count is None:
-        for height in heights:
+        for height in plan.heights:
             end = whole_steps(text, start, rows.stop, height)
             with text.loop(end, start, height) as loop:
-                each(loop.index, height)
+                each(rows_from(frame, loop.index, height), loop.index, height)
             start = hidden(text, end)
         return
-    for height, count in balanced(rows.count, heights[0]):
+    for height, count in balanced(rows.count, plan.heights[0]):
         end = text.add(start, i64(height * count))
         if count == 1:
-            each(start, height)
+            each(rows_from(frame, start, height), start, height)
         else:
             with text.loop(end, start, height) as loop:
-                each(loop.index, height)
+                each(rows_from(frame, loop.index, height), loop.index, height)
         start = end
+
+
+def _line_tiles(frame: Frame, rows: Range, each: Callable[[Rows, Value, int], None]) -> None:
+    """Tiles within lines of the innermost axis of m, so that rows of a tile differ by constants."""
+    plan, text = frame.plan, frame.text
+    *outer, inner = plan.m
+    first, last = (text.op("i64", f"udiv {edge}, {plan.line}") for edge in (rows.start, rows.stop))
+    with text.loop(last, first) as line:
+        place = frame.batch | frame.digits(line.index, outer)
+        row = text.mul(line.index, plan.line)
+        at = 0
+        for height, count in balanced(plan.line, plan.heights[0]):
+            if count == 1:
+                each(Rows((place | {inner.name: i64(at)},), True), text.add(row, i64(at)), height)
+            else:
+                with text.loop(at + height * count, i64(at), height) as loop:
+                    each(Rows((place | {inner.name: loop.index},), True), text.add(row, loop.index), height)
+            at += height * count
 
 
 def few_rows(frame: Frame, panel: Value, columns: Sequence[Column], first: Value, height: int) -> None:
@@ -117,8 +138,8 @@ def _sweep(frame: Frame, sweep: Sweep) -> None:
     """Tiles of rows: begin or resume the sums, add to them, leave them in scratch or write the body."""
     plan, text, columns = frame.plan, frame.text, sweep.columns
 
-    def each(first: Value, height: int) -> None:
-        place, lanes = rows_from(frame, first, height), [c.lanes for c in columns] * height
+    def each(place: Rows, first: Value, height: int) -> None:
+        lanes = [c.lanes for c in columns] * height
         rests = _rests(frame, sweep, first, height) if sweep.fresh or plan.long_body else []
         sums = zeros(frame, height, columns)
         if sweep.fresh:
@@ -135,7 +156,7 @@ def _sweep(frame: Frame, sweep: Sweep) -> None:
             with text.when(text.op("i1", f"xor {sweep.last}, true")):
                 _leave(frame, sums, rests, lanes)
 
-    tiles(text, plan.heights, sweep.rows, each)
+    tiles(frame, sweep.rows, each)
 
 
 def _rests(frame: Frame, sweep: Sweep, first: Value, height: int) -> list[Value]:
@@ -246,21 +267,21 @@ def _dot(frame: Frame, panel: Value, columns: Sequence[Column], rows: Range) -> 
     start = _b_address(frame, panel, {})
     *outer, inner = plan.k
 
-    def group(first: Value, height: int, column: Value, count: int) -> None:
+    def group(place: Rows, first: Value, height: int, column: Value, count: int) -> None:
         here = text.at(start, frame.scalar, text.mul(column, apart))
         b = [text.at(here, frame.scalar, number * apart) for number in range(count)]
-        sums = dot(frame, rows_from(frame, first, height), height, count, _levels(frame, outer), b, inner.factor)
+        sums = dot(frame, place, height, count, _levels(frame, outer), b, inner.factor)
         row = text.op("i64", f"sub {first}, {rows.start.name}")
         rest = text.at(text.at(frame.sums, frame.scalar, text.mul(row, plan.width)), frame.scalar, column)
         for at, value in enumerate(sums):
             frame.store_sum(value, text.at(rest, frame.scalar, at // count * plan.width + at % count), 1)
 
-    def each(first: Value, height: int) -> None:
+    def each(place: Rows, first: Value, height: int) -> None:
         whole = width // plan.dot_columns * plan.dot_columns
         if whole:
             with text.loop(whole, step=plan.dot_columns) as loop:
-                group(first, height, loop.index, plan.dot_columns)
+                group(place, first, height, loop.index, plan.dot_columns)
         if width > whole:
-            group(first, height, i64(whole), width - whole)
+            group(place, first, height, i64(whole), width - whole)
 
-    tiles(text, plan.heights, rows, each)
+    tiles(frame, rows, each)

@@ -49,6 +49,9 @@ ALIAS_PANELS = 6
 ROWS_TO_SHARE = 96
 """Rows known beforehand from which they are shared out among threads rather than columns."""
 
+LEAST_SUMS = 8
+"""Vectors of sums that hide the latency of multiply-add (4 cycles, two a cycle)."""
+
 DOT_ROWS = 8
 """Rows up to which summing along k within vectors beats transposing b."""
 
@@ -76,6 +79,7 @@ class Column:
 class Plan:
     """All decisions about one contraction.
 
+    Rows are tiled within lines of `line` rows, the innermost axis of m, if that is not 0; then lo and hi count lines.
     `lanes` by `vectors` is a panel; `heights` are the register tile's rows in falling order; `form` is how b is read (the dot form takes
     `dot_columns` columns at once). `blocked` is the position in `k` of the loop that is cut into blocks of `block` steps (-1: none).
     `m_block` rows at a time see all panels; they are first copied `row_stride` elements apart when that is not 0.
@@ -96,6 +100,7 @@ class Plan:
     heights: tuple[int, ...]
     form: str
     dot_columns: int
+    line: int
     blocked: int
     block: int
     m_block: int
@@ -194,7 +199,8 @@ def make_plan(kernel: Contract, target: Target, partition: str = "auto") -> Plan
     batch, m, k = merge(kernel.batch, tables), merge(kernel.m, tables), merge(kernel.k, tables[:2])
     lanes, vectors = _panel(kernel, target)
     width, size = lanes * vectors, kernel.dtype.bytes
-    tile_rows, dot_columns = _tile_rows(kernel, target, m), 0
+    line = _line(m, vectors)
+    tile_rows, dot_columns = _tile_rows(kernel, target, m, line), 0
     form = _form(kernel, m, k, lanes, tile_rows)
     if form == DOT:
         tile_rows, dot_columns = _dot_tile(kernel, target)
@@ -204,6 +210,7 @@ def make_plan(kernel: Contract, target: Target, partition: str = "auto") -> Plan
     resting = blocked >= 0 or long_body
     row_stride = _row_stride(kernel, form, m, k, width)
     m_block = _row_block(form, tile_rows, (row_stride or depth) * size, resting)
+    m_block = max(line, m_block // line * line) if line else m_block
     wide = _wide(kernel, target, form, lanes, vectors)
     few = len(wide) * -(-columns_of(kernel) // width)
     return Plan(
@@ -217,6 +224,7 @@ def make_plan(kernel: Contract, target: Target, partition: str = "auto") -> Plan
         heights=heights(tile_rows),
         form=form,
         dot_columns=dot_columns,
+        line=line,
         blocked=blocked,
         block=block,
         m_block=m_block,
@@ -307,10 +315,17 @@ def _panel(kernel: Contract, target: Target) -> tuple[int, int]:
     return lanes, max(v for v in range(1, vectors + 1) if (split // lanes) % v == 0)
 
 
-def _tile_rows(kernel: Contract, target: Target, m: tuple[Span, ...]) -> int:
+def _line(m: tuple[Span, ...], vectors: int) -> int:
+    """Rows of a line, when tiles are to be cut from lines: they must hold enough sums to keep the multipliers busy."""
+    if len(m) < 2 or m[-1].rows or m[-1].factor * vectors < LEAST_SUMS:
+        return 0
+    return m[-1].factor
+
+
+def _tile_rows(kernel: Contract, target: Target, m: tuple[Span, ...], line: int) -> int:
     """Rows of the tallest tile: a row with a base pointer of its own needs a general register."""
     most = target.tile(kernel.dtype)[0]
-    return min(most, target.pointers) if len(m) > 1 else most
+    return min(most, target.pointers) if len(m) > 1 and not line else most
 
 
 def _form(kernel: Contract, m: tuple[Span, ...], k: tuple[Span, ...], lanes: int, tile_rows: int) -> str:

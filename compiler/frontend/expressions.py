@@ -51,7 +51,7 @@ NUMBERS: dict[str, Callable[[float, float], float]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-CONSTANTS: dict[str, Value] = {"pi": math.pi, "e": math.e}
+CONSTANTS: dict[str, Value] = {"pi": math.pi, "e": math.e, "inf": math.inf}
 LARGEST_INTEGER = 2**63 - 1
 LONGEST_LIST = 100_000
 ENTRIES_A_STATEMENT = 100

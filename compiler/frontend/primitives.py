@@ -12,6 +12,7 @@ from ..ir import elementwise
 from ..ir.op import ShapeError
 from ..ir.ops import Contract, Position, elements
 from ..ir.types import BATCH, I32, U32, Shape
+from ..ir.windows import OverlapAdd, Reverse, Sliding, Window
 from .context import Refused
 from .values import Axes, Poison, Tensor, Value, describe, fresh_label
 
@@ -248,6 +249,65 @@ def _check_letters(e: Expressions, a: Bound, letters: str, out: str, sizes: list
         raise ShapeError(message, (1, 2), "keep it in the result, or sum over it before: `sum(…, over = …)`")
 
 
+def _along(a: Bound, name: str, count: int, default: int, least: int) -> tuple[int, ...]:
+    """A whole number for each of `count` axes: a list, or one number for all."""
+    if name not in a.values:
+        return (default,) * count
+    value, place = a.values[name]
+    items = value if isinstance(value, tuple) else (value,) * count
+    numbers = tuple(v for v in items if isinstance(v, int) and not isinstance(v, bool) and v >= least)
+    if len(numbers) < len(items) or len(items) != count:
+        message = f"`{name}` is a whole number of at least {least}, or a list of one for each of the {count} axes, not {describe(value)}"
+        a.elaborator.context.refuse("bad-argument", message, place)
+    return numbers
+
+
+def _pad(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    axes = a.axes("over", x)
+    number = a.values["value"][0] if "value" in a.values else 0
+    if not isinstance(number, int | float) or isinstance(number, bool):
+        e.context.refuse("type-mismatch", f"`value` is a number, not {describe(number)}", a.values["value"][1])
+    sides = [_along(a, side, len(axes), 0, 0) for side in ("before", "after")]
+    build = e.context.build
+    node = x.node if build.type(x.node).dtype.is_float else build.cast(x.node, e.context.real)
+    for axis, before, after in zip(axes, *sides, strict=True):
+        node = build.frame(node, axis, before, after, float(number))
+    lead = int(e.context.batched(x))
+    return Tensor(node, tuple(fresh_label(label.text) if n + lead in axes else label for n, label in enumerate(x.axes)))
+
+
+def _sliding(e: Expressions, a: Bound, x: Tensor, size: tuple[int, ...] | None = None) -> Sliding:
+    axes = a.axes("over", x)
+    if not axes or axes[0] < int(e.context.batched(x)):
+        e.context.refuse("bad-argument", "windows slide along axes of a sample", a.span)
+    count = len(axes)
+    size = _along(a, "size", count, 1, 1) if size is None else size
+    return Sliding(tuple(axes), size, _along(a, "stride", count, 1, 1), _along(a, "dilation", count, 1, 1))
+
+
+def _windows(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    sliding, lead = _sliding(e, a, x), int(e.context.batched(x))
+    axes = [fresh_label(label.text) if n + lead in sliding.axes else label for n, label in enumerate(x.axes)]
+    first = sliding.inside[0] - lead
+    inside = [fresh_label("window") for _ in sliding.axes]
+    return Tensor(e.context.build.add_op(Window(sliding), x.node), (*axes[:first], *inside, *axes[first:]))
+
+
+def _overlap_add(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    axes, build, lead = a.axes("over", x), e.context.build, int(e.context.batched(x))
+    shape, inside = build.type(x.node).shape, range(axes[-1] + 1, axes[-1] + 1 + len(axes))
+    if inside.stop > len(shape):
+        raise ShapeError(f"{e.context.spell(x)} has no {len(axes)} axes of windows behind those that count them", (0,))
+    sliding = _sliding(e, a, x, tuple(d for n in inside if isinstance(d := shape[n], int)))
+    counts = [d for n in axes if isinstance(d := shape[n], int)]
+    lengths = tuple(s * (count - 1) + sliding.reach(n) for n, (s, count) in enumerate(zip(sliding.stride, counts, strict=True)))
+    node = build.add_op(OverlapAdd(sliding, lengths, (0,) * len(axes)), x.node)
+    return Tensor(node, tuple(label for n, label in enumerate(x.axes) if n + lead not in inside))
+
+
 def _iota(e: Expressions, a: Bound) -> Value:
     count = a.integer("count")
     if count < 1:
@@ -296,6 +356,24 @@ def _length(e: Expressions, a: Bound) -> Value:
     return len(value)
 
 
+def _as_list(e: Expressions, a: Bound) -> Value:
+    value, place = a.values["value"]
+    count = a.integer("count")
+    if not isinstance(value, tuple):
+        return (value,) * count
+    if len(value) != count:
+        e.context.refuse("bad-argument", f"one value or a list of {count} is wanted here, not of {len(value)}", place)
+    return value
+
+
+def _reverse(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    axes = a.axes("over", x)
+    if axes and axes[0] < int(e.context.batched(x)):
+        e.context.refuse("bad-argument", "samples are not reversed, only axes of a sample", a.span)
+    return Tensor(e.context.build.add_op(Reverse(tuple(axes)), x.node), x.axes) if axes else x
+
+
 def _stop(e: Expressions, a: Bound) -> Value:
     x = a.tensor("x")
     return Tensor(e.context.build.stop_gradient(x.node), x.axes)
@@ -322,8 +400,13 @@ TABLE: dict[str, Signature] = {
     "reshape_to": Signature(("x", "shape"), 2, _reshape),
     "transpose": Signature(("x", "order"), 1, _permute),
     "concat": Signature(("values", "axis"), 1, _concat),
+    "reverse": Signature(("x", "over"), 1, _reverse),
+    "as_list": Signature(("value", "count"), 2, _as_list),
     "split": Signature(("x", "parts"), 2, _split),
     "einsum": Signature(("form", "a", "b"), 3, _einsum),
+    "pad": Signature(("x", "over", "before", "after", "value"), 2, _pad),
+    "windows": Signature(("x", "over", "size", "stride", "dilation"), 3, _windows),
+    "overlap_add": Signature(("x", "over", "stride", "dilation"), 2, _overlap_add),
     "iota": Signature(("count",), 1, _iota),
     "fill": Signature(("shape", "value"), 2, _fill),
     "random": Signature(("shape",), 1, lambda e, a: e.unnamed(_random(e, a.shape("shape")))),

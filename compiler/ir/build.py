@@ -10,6 +10,7 @@ from .graph import NOWHERE, Graph, Where
 from .op import Op, ShapeError
 from .ops import Broadcast, Concat, Constant, Contract, Extent, Position, Reduce, Reshape, Slice, Transpose
 from .types import BOOL, F64, I32, U8, U32, DType, Shape, Symbol, TensorType
+from .windows import Pad
 
 
 @dataclass
@@ -182,6 +183,14 @@ class Build:
         """Zeros before and after along an axis."""
         parts = [*self._zeros(value, axis, before), value, *self._zeros(value, axis, after)]
         return self.concat(parts, axis)
+
+    def frame(self, value: int, axis: int, before: int, after: int, number: float = 0.0) -> int:
+        """A number before and after the elements of an axis; nothing where there is none to put."""
+        if not before and not after:
+            return value
+        rank = self.type(value).rank
+        sides = [tuple(count if n == axis else 0 for n in range(rank)) for count in (before, after)]
+        return self.add_op(Pad(sides[0], sides[1], number), value)
 
     def _zeros(self, value: int, axis: int, count: int) -> list[int]:
         if not count:

@@ -307,16 +307,27 @@ class Reduce(Op):
         return np.asarray(ARGUMENTS[self.kind](flat, axis=-1)).astype(np.int32)
 
     def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
-        """sum: repeated; max and min: to the places that equal the result."""
-        operand = node.inputs[0]
-        kept = tuple(a for a in range(build.type(operand).rank) if a not in self.axes)
-        spread = build.broadcast(cotangent, build.type(operand).shape, kept)
+        """sum: repeated; max and min: to the first place that holds the result."""
+        operand, shape = node.inputs[0], build.type(node.inputs[0]).shape
+        kept = tuple(a for a in range(len(shape)) if a not in self.axes)
+        spread = build.broadcast(cotangent, shape, kept)
         if self.kind == "sum":
             return [spread]
         if self.kind in ("max", "min"):
-            where = build.eq(operand, build.broadcast(node.id, build.type(operand).shape, kept))
+            first = build.add_op(Reduce(f"arg{self.kind}", self.axes), operand)
+            place = build.add_op(Position(shape, self._counting(shape)))
+            where = build.eq(place, build.broadcast(first, shape, kept))
             return [build.select(where, spread, build.zeros_like(spread))]
         return [None]
+
+    def _counting(self, shape: Shape) -> tuple[int, ...]:
+        """Strides that count the points of the axes in row-major order."""
+        strides, step = [0] * len(shape), 1
+        for axis in reversed(self.axes):
+            size = shape[axis]
+            strides[axis] = step
+            step *= size if isinstance(size, int) else 1
+        return tuple(strides)
 
     def flops(self, result: TensorType, *types: TensorType) -> int:
         """One a folded element."""

@@ -10,6 +10,7 @@ from ..ir.graph import Graph, Node
 from ..ir.op import Trait
 from ..ir.ops import Broadcast, Constant, Extent, Position, Reduce, Reshape, Slice, Transpose
 from ..ir.types import Shape, Symbol
+from ..ir.windows import Pad, Reverse, Skew, Sliding, Window
 from ..passes.fusion import base
 from .model import Access, Accumulator, Apply, Axis, Extents, Fold, Index, Instruction, Load
 from .model import Constant as Number
@@ -73,6 +74,15 @@ def place_of(graph: Graph, places: Mapping[int, Placement], number: int) -> Plac
     return None if source is None else view(graph, number, source)
 
 
+def in_frame(graph: Graph, number: int) -> bool:
+    """True for a value in a frame, or a view of one: it is read where it was placed, however cheap it would be to compute."""
+    while graph[number].op.has(Trait.VIEW):
+        if isinstance(graph[number].op, Pad):
+            return True
+        number = graph[number].inputs[0]
+    return False
+
+
 @dataclass
 class Body:
     """Instructions being gathered for one cluster; `members` and `free` values are computed here, placed ones loaded, the rest inlined."""
@@ -117,7 +127,9 @@ class Body:
     def _placement(self, number: int) -> Placement | None:
         """Where a value is loaded from; None when it is computed here."""
         source = base(self.graph, number)
-        return None if source in self.members or source in self.free else place_of(self.graph, self.places, number)
+        if source in self.members or (source in self.free and not in_frame(self.graph, number)):
+            return None
+        return place_of(self.graph, self.places, number)
 
     def _needs(self, number: int, point: Point) -> list[tuple[int, Point]]:
         """The values, each at its point, that a value is computed from."""
@@ -183,10 +195,38 @@ def through(graph: Graph, node: Node, point: Point) -> Point:
             return tuple(point[node.op.order.index(a)] for a in range(len(point)))
         case Slice():
             return tuple(p.times(step, start) for p, step, start in zip(point, node.op.step, node.op.start, strict=True))
+        case Window():
+            return _unwindow(node.op.sliding, point)
+        case Reverse():
+            sizes = node.type.shape
+            return tuple(
+                p.times(-1, size - 1) if a in node.op.axes and isinstance(size, int) else p
+                for a, (p, size) in enumerate(zip(point, sizes, strict=True))
+            )
+        case Skew():
+            return _unskew(node.op, node.type.shape, point)
         case Reshape():
             return _unreshape(graph.type(node.inputs[0]).shape, node.type.shape, point, node.inputs[0])
         case _:
             raise NotAffine(node.id)
+
+
+def _unwindow(sliding: Sliding, point: Point) -> Point:
+    """Where an element of a window lies."""
+    found = [p for a, p in enumerate(point) if a not in sliding.inside]
+    for n, (axis, inside) in enumerate(zip(sliding.axes, sliding.inside, strict=True)):
+        found[axis] = _plus(point[axis].times(sliding.stride[n]), point[inside].times(sliding.dilation[n]))
+    return tuple(found)
+
+
+def _unskew(op: Skew, shape: Shape, point: Point) -> Point:
+    """Which window, and which element of it."""
+    found = list(point)
+    for axis, inside, dilation in zip(op.axes, op.inside, op.dilation, strict=True):
+        size = shape[inside]
+        assert isinstance(size, int)
+        found[axis] = _plus(point[axis], point[inside].times(-dilation, dilation * (size - 1)))
+    return tuple(found)
 
 
 def _unreshape(old: Shape, new: Shape, point: Point, number: int) -> Point:

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..ir.graph import Graph
-from ..ir.ops import Concat, Contract, Source
+from ..ir.graph import Graph, Node
+from ..ir.ops import Concat, Contract, Reshape, Source
 from ..ir.types import Shape, TensorType
-from ..passes.fusion import Cluster, Fusion
+from ..ir.windows import Pad
+from ..passes.fusion import Cluster, Fusion, base
 from ..source import Span
 from .body import Body, Point, access, identity, place_of
-from .model import Access, Axis, Kernel, Load, Nest, Store, loads, stores
+from .model import Access, Axis, Constant, Kernel, Load, Nest, Store, loads, stores
 from .model import Contract as ContractKernel
-from .placement import Placement, blocked, dense, elements
+from .placement import Frame, Placement, blocked, dense, elements, framed, strips, with_frame
 from .program import Launch
 
 
@@ -59,14 +60,32 @@ class _Lowering:
                 self.places[number] = wanted
             else:
                 self.extra.setdefault(number, []).append(wanted)
+        frames = wanted_frames(self.graph, self.fusion)
         for number in sorted(self.fusion.stored):
             if number not in self.places:
-                self.places[number] = self.temporary(f"t{number}", self.graph.type(number))
+                self.places[number] = self.temporary(f"t{number}", self.graph.type(number), *frames.get(number, ()))
+        live = self.graph.live()
+        for node in self.graph:
+            if node.id in live and isinstance(node.op, Pad) and place_of(self.graph, self.places, node.id) is None:
+                self.framed_copy(node, node.op)
 
-    def temporary(self, name: str, kind: TensorType) -> Placement:
-        """A fresh dense buffer."""
-        self.temporaries[name] = dense(name, kind)
-        return self.temporaries[name]
+    def framed_copy(self, node: Node, op: Pad) -> None:
+        """A value copied into a frame, because it lies in none that would do."""
+        inner = self.graph.type(node.inputs[0])
+        target = self.temporary(f"t{node.id}", inner, tuple(zip(op.before, op.after, strict=True)), op.value)
+        whole = with_frame(target, op)
+        assert whole is not None
+        self.places[node.id] = whole
+        self.copy(node.inputs[0], target)
+
+    def temporary(self, name: str, kind: TensorType, frame: Frame = (), fill: float = 0.0) -> Placement:
+        """A fresh dense buffer, with a frame if need be; a frame of zeros stays as it was when the memory was new, others are written."""
+        self.temporaries[name] = place = framed(name, kind, frame, fill) if frame else dense(name, kind)
+        for strip in strips(place) if fill else ():
+            axes = domain_axes(strip.shape)
+            address, _ = access(strip, identity(axes))
+            self.add(Nest(axes, (), (Constant(fill, kind.dtype),), (Store(address, 0),)), "frame", [])
+        return place
 
     def operand(self, number: int) -> Placement:
         """The placement of a contraction's operand; a view that strides cannot express is copied first."""
@@ -151,7 +170,7 @@ class _Lowering:
         (a, a_labels), (b, b_labels) = (node.inputs[0], op.left), (node.inputs[1], op.right)
         if n in op.left:
             (a, a_labels), (b, b_labels) = (b, b_labels), (a, a_labels)
-        batch = [x for x in op.out if x in a_labels and x in b_labels]
+        batch = [x for x in op.out[:-1] if x in b_labels]
         m = [x for x in op.out[:-1] if x not in batch]
         k = [x for x in a_labels if x not in op.out]
         a_access, _ = access(self.operand(a), identity([axis[x] for x in a_labels]))
@@ -211,6 +230,31 @@ class _Lowering:
                 if span is not None and span not in places:
                     places.append(span)
         self.launches.append(Launch(kernel, label, tuple(places)))
+
+
+def wanted_frames(graph: Graph, fusion: Fusion) -> dict[int, tuple[Frame, float]]:
+    """The frame that each stored value is best placed in: as wide as the frames of its most frequent number.
+
+    None where a reshape reads the value, which needs it without gaps.
+    """
+    pads: dict[int, list[Pad]] = {}
+    reshaped: set[int] = set()
+    live = graph.live()
+    for node in (n for n in graph if n.id in live):
+        if isinstance(node.op, Pad) and node.inputs[0] in fusion.stored:
+            pads.setdefault(node.inputs[0], []).append(node.op)
+        if isinstance(node.op, Reshape):
+            reshaped.add(base(graph, node.inputs[0]))
+    found: dict[int, tuple[Frame, float]] = {}
+    for number, frames in pads.items():
+        if number not in reshaped:
+            fills = [op.value for op in frames]
+            fill = max(fills, key=fills.count)
+            same = [op for op in frames if op.value == fill]
+            sides = [zip(op.before, op.after, strict=True) for op in same]
+            widest = tuple((max(b for b, _ in axis), max(a for _, a in axis)) for axis in zip(*sides, strict=True))
+            found[number] = (widest, fill)
+    return found
 
 
 def domain_axes(shape: Shape) -> tuple[Axis, ...]:

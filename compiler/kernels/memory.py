@@ -1,6 +1,7 @@
 """The memory plan: temporaries share one arena by lifetime, at offsets fixed at compile time for a capacity of rows.
 
 Largest first, each at the lowest offset free of every temporary alive at the same time (Pisarchyk and Lee 2020, "greedy by size").
+Values in a frame of zeros share memory only with those of the same geometry, so that the frame is zero once and for all.
 """
 
 from __future__ import annotations
@@ -50,8 +51,33 @@ def plan(
     launches: Sequence[Launch], temporaries: Mapping[str, Placement], rows: int, limit: int = LIMIT_BYTES
 ) -> tuple[dict[str, Buffer], int]:
     """Buffers of the temporaries in the arena, and its size in bytes; raises ResourceError when it would exceed `limit`."""
+    groups: dict[object, list[Lifetime]] = {}
+    for life in lifetimes(launches, temporaries, rows):
+        groups.setdefault(_company(temporaries[life.name]), []).append(life)
+    found, size = dict[str, Buffer](), 0
+    for group in groups.values():
+        places, taken = _share(group)
+        for name, offset in places.items():
+            place = temporaries[name]
+            found[name] = Buffer(name, place.dtype, elements(place, rows), ARENA, size + offset)
+        size += taken
+    if size > limit:
+        raise ResourceError(
+            f"a batch of {rows} needs {size / 2**30:.1f} GiB of memory, more than the limit of {limit / 2**30:.1f} GiB; use a smaller batch"
+        )
+    return found, size
+
+
+def _company(place: Placement) -> object:
+    """What may lie in the same bytes at other times: with a frame of zeros only what leaves the same elements of it alone."""
+    zeros = any(map(any, place.frame)) and not place.fill
+    return (place.shape[1:], place.strides, place.frame, place.dtype) if zeros else None
+
+
+def _share(group: Sequence[Lifetime]) -> tuple[dict[str, int], int]:
+    """Offsets by name such that no two that live at the same time overlap, and the size of all."""
     placed: list[tuple[Lifetime, int]] = []
-    for life in sorted(lifetimes(launches, temporaries, rows), key=lambda t: (-t.bytes, t.first, t.name)):
+    for life in sorted(group, key=lambda t: (-t.bytes, t.first, t.name)):
         busy = sorted((offset, offset + other.bytes) for other, offset in placed if other.first <= life.last and life.first <= other.last)
         offset = 0
         for start, end in busy:
@@ -59,16 +85,7 @@ def plan(
                 break
             offset = max(offset, end)
         placed.append((life, offset))
-    size = max((offset + life.bytes for life, offset in placed), default=0)
-    if size > limit:
-        raise ResourceError(
-            f"a batch of {rows} needs {size / 2**30:.1f} GiB of memory, more than the limit of {limit / 2**30:.1f} GiB; use a smaller batch"
-        )
-    found = {}
-    for life, offset in placed:
-        place = temporaries[life.name]
-        found[life.name] = Buffer(life.name, place.dtype, elements(place, rows), ARENA, offset)
-    return found, size
+    return {life.name: offset for life, offset in placed}, max(offset + life.bytes for life, offset in placed)
 
 
 def lay_out(space: str, places: Mapping[str, Placement], rows: int) -> tuple[dict[str, Buffer], int]:

@@ -14,9 +14,13 @@ from ..ir.graph import Graph
 from ..ir.op import Trait
 from ..ir.ops import Broadcast, Reshape, Slice, Transpose
 from ..ir.types import DType, Shape, Symbol, TensorType
+from ..ir.windows import Pad, Reverse, Skew, Sliding, Window
 
 ALIASING_BYTES = 1024
 LINE_BYTES = 64
+
+
+Frame = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Placement:
 
     With `panel` = P > 0 the last axis is blocked: index i is at (i mod P) + (i div P) * `panel_stride`, and the tail of the last panel
     is padding that stays zero.
+
+    `frame` are the elements before and after each axis that are in the buffer too and hold the number `fill` (empty: none).
     """
 
     buffer: str
@@ -34,6 +40,8 @@ class Placement:
     offset: int = 0
     panel: int = 0
     panel_stride: int = 0
+    frame: Frame = ()
+    fill: float = 0.0
 
 
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:
@@ -52,6 +60,34 @@ def dense(buffer: str, kind: TensorType) -> Placement:
         body = tuple(d for d in kind.shape if isinstance(d, int))
         return Placement(buffer, kind.dtype, kind.shape, (sample_stride(body, kind.dtype), *row_major(body)))
     return Placement(buffer, kind.dtype, kind.shape, row_major([d for d in kind.shape if isinstance(d, int)]))
+
+
+def framed(buffer: str, kind: TensorType, frame: Frame, fill: float) -> Placement:
+    """As `dense` would place the value and its frame together."""
+    shape = tuple(d if isinstance(d, Symbol) else before + d + after for d, (before, after) in zip(kind.shape, frame, strict=True))
+    whole = dense(buffer, kind.with_shape(shape))
+    offset = sum(stride * before for stride, (before, _) in zip(whole.strides, frame, strict=True))
+    return replace(whole, shape=kind.shape, offset=offset, frame=frame, fill=fill)
+
+
+def strips(place: Placement) -> list[Placement]:
+    """The parts of the frame around a value, two an axis, overlapping at the corners."""
+    found = []
+    for axis, sides in enumerate(place.frame):
+        for side, width in enumerate(sides):
+            if width:
+                start, shape = place.offset, list(place.shape)
+                for n, (stride, (before, after)) in enumerate(zip(place.strides, place.frame, strict=True)):
+                    size = shape[n]
+                    if isinstance(size, int):
+                        shape[n] = before + size + after
+                        start -= stride * before
+                size = place.shape[axis]
+                assert isinstance(size, int)
+                start += place.strides[axis] * (sides[0] + size) * side
+                shape[axis] = width
+                found.append(replace(place, shape=tuple(shape), offset=start, frame=()))
+    return found
 
 
 def sample_stride(body: Sequence[int], dtype: DType) -> int:
@@ -74,7 +110,9 @@ def elements(placement: Placement, rows: int) -> int:
     shape = [rows if isinstance(d, Symbol) else d for d in placement.shape]
     if placement.panel:
         return -(-shape[-1] // placement.panel) * placement.panel_stride
-    return 1 + sum((size - 1) * stride for size, stride in zip(shape, placement.strides, strict=True))
+    after = [a for _, a in placement.frame] or [0] * len(shape)
+    last = sum((size - 1 + more) * stride for size, more, stride in zip(shape, after, placement.strides, strict=True))
+    return 1 + placement.offset + last
 
 
 def pack(placement: Placement, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -104,31 +142,80 @@ def view(graph: Graph, number: int, source: Placement) -> Placement | None:
     """The placement of a view of a placed value, or None when strides cannot express it."""
     node = graph[number]
     assert node.op.has(Trait.VIEW)
-    if source.panel:
+    if isinstance(node.op, Pad):
+        return with_frame(source, node.op)
+    shape, inside = node.type.shape, replace(source, shape=node.type.shape, frame=())
+    if source.panel and not (isinstance(node.op, Slice | Reverse) and shape[-1] == source.shape[-1]):
         return None
-    shape = node.type.shape
     match node.op:
         case Broadcast():
             strides = [0] * len(shape)
             for stride, axis in zip(source.strides, node.op.axes, strict=True):
                 strides[axis] = stride
-            return replace(source, shape=shape, strides=tuple(strides))
+            return replace(inside, strides=tuple(strides))
         case Transpose():
-            return replace(source, shape=shape, strides=tuple(source.strides[a] for a in node.op.order))
+            return replace(inside, strides=tuple(source.strides[a] for a in node.op.order))
         case Slice():
             offset = source.offset + sum(s * start for s, start in zip(source.strides, node.op.start, strict=True))
             strides = [s * step for s, step in zip(source.strides, node.op.step, strict=True)]
-            return replace(source, shape=shape, strides=tuple(strides), offset=offset)
+            return replace(inside, strides=tuple(strides), offset=offset)
+        case Reverse() if not (source.panel and len(shape) - 1 in node.op.axes):
+            return _backwards(inside, node.op.axes)
+        case Window():
+            return replace(inside, strides=_sliding(source.strides, node.op.sliding))
+        case Skew():
+            return _askew(inside, source.shape, node.op)
         case Reshape():
-            return _reshape(source, shape)
+            return _reshape(inside, source.shape, shape)
         case _:
             return None
 
 
-def _reshape(source: Placement, shape: Shape) -> Placement | None:
+def with_frame(source: Placement, op: Pad) -> Placement | None:
+    """A value together with the frame that it lies in, if it has one wide enough of that number."""
+    sides = tuple(zip(op.before, op.after, strict=True))
+    have = source.frame or ((0, 0),) * len(sides)
+    if source.fill != op.value or any(b > before or a > after for (b, a), (before, after) in zip(sides, have, strict=True)):
+        return None
+    offset = source.offset - sum(s * before for s, before in zip(source.strides, op.before, strict=True))
+    shape = tuple(d if isinstance(d, Symbol) else b + d + a for d, (b, a) in zip(source.shape, sides, strict=True))
+    left = tuple((before - b, after - a) for (b, a), (before, after) in zip(sides, have, strict=True))
+    return replace(source, shape=shape, offset=offset, frame=left)
+
+
+def _backwards(source: Placement, axes: Sequence[int]) -> Placement:
+    offset = source.offset
+    for axis in axes:
+        size = source.shape[axis]
+        assert isinstance(size, int)
+        offset += source.strides[axis] * (size - 1)
+    return replace(source, strides=tuple(-s if a in axes else s for a, s in enumerate(source.strides)), offset=offset)
+
+
+def _sliding(strides: Sequence[int], sliding: Sliding) -> tuple[int, ...]:
+    """Strides of windows: from window to window, and from element to element inside."""
+    counting, inside = list(strides), []
+    for axis, stride, dilation in zip(sliding.axes, sliding.stride, sliding.dilation, strict=True):
+        inside.append(strides[axis] * dilation)
+        counting[axis] = strides[axis] * stride
+    first = sliding.inside[0]
+    return (*counting[:first], *inside, *counting[first:])
+
+
+def _askew(source: Placement, old: Shape, op: Skew) -> Placement:
+    strides, offset = list(source.strides), source.offset
+    for axis, inside, dilation in zip(op.axes, op.inside, op.dilation, strict=True):
+        size = old[inside]
+        assert isinstance(size, int)
+        offset += source.strides[axis] * dilation * (size - 1)
+        strides[inside] -= source.strides[axis] * dilation
+    return replace(source, strides=tuple(strides), offset=offset)
+
+
+def _reshape(source: Placement, before: Shape, shape: Shape) -> Placement | None:
     """Strides under another shape when groups of axes are contiguous, as NumPy does without copying."""
-    lead = 1 if source.shape and isinstance(source.shape[0], Symbol) else 0
-    old = [(d, s) for d, s in zip(source.shape[lead:], source.strides[lead:], strict=True) if isinstance(d, int) and d != 1]
+    lead = 1 if before and isinstance(before[0], Symbol) else 0
+    old = [(d, s) for d, s in zip(before[lead:], source.strides[lead:], strict=True) if isinstance(d, int) and d != 1]
     new = [d for d in shape[lead:] if isinstance(d, int)]
     strides: list[int] = []
     position = 0
@@ -156,4 +243,4 @@ def _reshape(source: Placement, shape: Shape) -> Placement | None:
         for n in reversed(group_new):
             strides[n] = step
             step *= new[n]
-    return replace(source, shape=shape, strides=(*source.strides[:lead], *strides))
+    return replace(source, strides=(*source.strides[:lead], *strides))

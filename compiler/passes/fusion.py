@@ -18,6 +18,7 @@ from ..ir.graph import Graph, Node
 from ..ir.op import Trait
 from ..ir.ops import Broadcast, Concat, Reduce, Reshape, Source
 from ..ir.types import Shape
+from ..ir.windows import Pad
 
 LIGHT_FLOPS = 4
 LIGHT_LOADS = 2
@@ -92,12 +93,12 @@ class _Fuser:
                 self.place(node)
 
     def must_store(self) -> None:
-        """What a contraction or a join reads, what is reshaped, and what leaves the graph."""
+        """What a contraction or a join reads, what is reshaped or framed, and what leaves the graph."""
         self.stored.update(base(self.graph, v) for v in self.graph.outputs.values())
         for node in self.graph:
             if node.id not in self.live:
                 continue
-            if node.op.has(Trait.CONTRACTION) or isinstance(node.op, Concat | Reshape):
+            if node.op.has(Trait.CONTRACTION) or isinstance(node.op, Concat | Reshape | Pad):
                 self.stored.update(base(self.graph, i) for i in node.inputs)
 
     def place(self, node: Node) -> None:

@@ -12,6 +12,7 @@ from .cse import cse
 from .dce import dce
 from .fold import fold
 from .fusion import Fusion, fuse, print_fusion
+from .overlap import gather_overlaps
 from .simplify import simplify
 
 GraphPass = Callable[[Graph], Graph]
@@ -20,6 +21,7 @@ PASSES: tuple[tuple[str, GraphPass], ...] = (
     ("dce", dce),
     ("fold", fold),
     ("simplify", simplify),
+    ("overlap", gather_overlaps),
     ("cse", cse),
     ("columns", give_columns),
     ("clean", dce),

@@ -16,6 +16,7 @@ from ..ir.elementwise import Cast, Elementwise, Select, StopGradient
 from ..ir.graph import Graph, Node, rewrite
 from ..ir.op import Op, Trait
 from ..ir.ops import Broadcast, Concat, Reduce, Reshape, Slice, Transpose
+from ..ir.windows import Pad
 from . import identities, views
 from .dce import dce
 from .fold import folded
@@ -40,12 +41,15 @@ RULES: tuple[tuple[type[Op] | Trait, LocalRule], ...] = (
     (Reshape, views.nothing),
     (Slice, views.nothing),
     (Broadcast, views.nothing),
+    (Pad, views.nothing),
     (Transpose, views.in_order),
     (Trait.VIEW, views.spread_scalar),
     (Reshape, views.reshape_twice),
     (Reshape, views.reshape_inside),
     (Transpose, views.transpose_twice),
     (Slice, views.slice_twice),
+    (Slice, views.part_of_overlap),
+    (Pad, views.frame_twice),
     (Broadcast, views.broadcast_twice),
     (Concat, views.alone),
     (Reduce, views.reduce_one),

@@ -7,6 +7,7 @@
     reshape(position) where every group of merged axes counts through                 ->  position
     f(broadcast(x), broadcast(y), spread scalars)                                     ->  broadcast(f(x, y, spread scalars))
     sum(broadcast(x)) over repeated axes                                              ->  x * extent
+    pad(pad(x)) with one number, slice(overlap_add(x))                                ->  one of them
     reductions over axes of one element                                               ->  reshape (the place of it: 0)
 
 Legal because the same elements meet at every point. Only the sum changes float results: one product instead of many additions.
@@ -21,6 +22,7 @@ from ..ir.elementwise import Cast
 from ..ir.op import Op
 from ..ir.ops import ARGUMENTS, Broadcast, Constant, Extent, Position, Reduce, Reshape, Slice, Transpose
 from ..ir.types import F64, I32, Dim, Shape, Symbol
+from ..ir.windows import OverlapAdd, Pad
 from .local import Maker
 
 Operands = tuple[int, ...]
@@ -29,7 +31,7 @@ Operands = tuple[int, ...]
 # --- views of views ------------------------------------------------------------------------------------------------------------------
 
 
-def nothing(m: Maker, op: Reshape | Slice | Broadcast, operands: Operands) -> int | None:
+def nothing(m: Maker, op: Reshape | Slice | Broadcast | Pad, operands: Operands) -> int | None:
     """The operand, when the view has its type: then it shows every element in its place."""
     own = m.graph.type(operands[0])
     return operands[0] if op.infer(own) == own else None
@@ -65,6 +67,29 @@ def broadcast_twice(m: Maker, op: Broadcast, operands: Operands) -> int | None:
     return m.spread(inner.inputs[0], op.shape, [op.axes[a] for a in inner.op.axes]) if isinstance(inner.op, Broadcast) else None
 
 
+def frame_twice(m: Maker, op: Pad, operands: Operands) -> int | None:
+    """Frames of one number as one."""
+    inner = m.graph[operands[0]]
+    if not isinstance(inner.op, Pad) or inner.op.value != op.value:
+        return None
+    before, after = (tuple(map(sum, zip(*sides, strict=True))) for sides in ((op.before, inner.op.before), (op.after, inner.op.after)))
+    return m.make(Pad(before, after, op.value), inner.inputs[0])
+
+
+def part_of_overlap(m: Maker, op: Slice, operands: Operands) -> int | None:
+    """A stretch of windows added up: only that stretch is computed."""
+    inner = m.graph[operands[0]]
+    if not isinstance(inner.op, OverlapAdd) or set(op.step) != {1}:
+        return None
+    axes, shape = inner.op.sliding.axes, inner.type.shape
+    whole = all((op.start[n], op.stop[n]) in ((0, size), (0, -1)) for n, size in enumerate(shape) if n not in axes)
+    if not whole:
+        return None
+    offset = tuple(first + op.start[a] for first, a in zip(inner.op.offset, axes, strict=True))
+    lengths = tuple(op.stop[a] - op.start[a] for a in axes)
+    return m.make(OverlapAdd(inner.op.sliding, lengths, offset), *inner.inputs)
+
+
 def slice_twice(m: Maker, op: Slice, operands: Operands) -> int | None:
     """The composed starts and steps; an axis taken whole (stop -1) stays whole."""
     inner = m.graph[operands[0]]
@@ -81,8 +106,10 @@ def slice_twice(m: Maker, op: Slice, operands: Operands) -> int | None:
 
 
 def spread_scalar(m: Maker, op: Op, operands: Operands) -> int | None:
-    """Any view of one number everywhere."""
+    """Any view of one number everywhere; a frame only of the same number."""
     inner = m.graph[operands[0]]
+    if isinstance(op, Pad) and m.known(operands[0]) != op.value:
+        return None
     return m.spread(inner.inputs[0], op.infer(inner.type).shape) if isinstance(inner.op, Broadcast) and not inner.op.axes else None
 
 
