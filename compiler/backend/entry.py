@@ -176,8 +176,22 @@ def _run(frame: Frame, calls: Sequence[Call]) -> None:
         condition = _is_first(frame.text) if together[0].step.mode == SERIAL else frame.text.op("i1", f"icmp slt {first}, {last.name}")
         ranges = [_range(frame, call) for call in together]
         with frame.text.when(condition):
-            for call, (lo, hi) in zip(together, ranges, strict=True):
-                _call(frame, call, lo, hi)
+            for stretch, some in itertools.groupby(zip(together, ranges, strict=True), lambda pair: pair[0].step.stretch):
+                if stretch:
+                    _run_in_blocks(frame, [call for call, _ in some])
+                else:
+                    for call, (lo, hi) in some:
+                        _call(frame, call, lo, hi)
+
+
+def _run_in_blocks(frame: Frame, calls: Sequence[Call]) -> None:
+    """A stretch: blocks of this thread's rows, each through all kernels."""
+    text, step = frame.text, calls[0].step
+    first, last = (i64(0), frame.rows) if step.mode == SERIAL else (frame.first, frame.last)
+    with text.loop(last, first, step.block) as loop:
+        stop = text.call("i64", "llvm.smin.i64", text.add(loop.index, i64(step.block)), last)
+        for call in calls:
+            _call(frame, call, text.mul(loop.index, call.units), text.mul(stop, call.units))
 
 
 def _range_key(call: Call) -> object:

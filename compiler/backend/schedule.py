@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ir.elementwise import ROWS
 from ..ir.types import BATCH
@@ -34,17 +34,31 @@ SMALL = 32 << 10
 BARRIER = 16 << 10
 """What a barrier costs, in multiply-adds."""
 
+BLOCK_BYTES = 640 << 10
+"""What the kernels of a stretch may touch for one block of rows: most of a second-level cache."""
+
+SHARED_BYTES = 256 << 10
+"""What a kernel of a stretch may touch beside its rows (a weight), since it does so again for every block."""
+
+LEAST_POINTS = 16
+"""Points of a row that a contraction of a stretch must have, so that a block of few rows still fills its register tiles."""
+
 WAKING = 128 << 10
 """What it costs to hand a program to the team and to wait for it, in multiply-adds."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Launch number `launch` of a program, run in `mode`, after a barrier if `barrier`."""
+    """Launch number `launch` of a program, run in `mode`, after a barrier if `barrier`.
+
+    Neighbours with the same `stretch` (not 0) are run together on blocks of `block` rows.
+    """
 
     launch: int
     mode: str
     barrier: bool
+    stretch: int = 0
+    block: int = 0
 
 
 @dataclass(frozen=True)
@@ -189,10 +203,10 @@ def plan(program: Program, grids: Sequence[Grid], threads: int) -> tuple[Step, .
     The checks (`Program.checks`) are serial, and a barrier is understood to follow them. When sharing would not pay, all steps are serial.
     """
     costs = [work(launch.kernel, program.capacity) for launch in program.launches]
+    touches = [_touches(launch.kernel, program.buffers, program.capacity) for launch in program.launches]
     alone = tuple(Step(n, SERIAL, False) for n in range(len(program.launches)))
     if threads == 1 or sum(costs) * (threads - 1) // threads <= WAKING:
-        return alone
-    touches = [_touches(launch.kernel, program.buffers, program.capacity) for launch in program.launches]
+        return _in_stretches(alone, program, grids, touches)
     steps: list[Step] = []
     pending = Pending(program.buffers)
     for n, launch in enumerate(program.launches):
@@ -205,7 +219,42 @@ def plan(program: Program, grids: Sequence[Grid], threads: int) -> tuple[Step, .
             pending.clear()
         pending.add(mode, touches[n])
         steps.append(Step(n, mode, not free))
-    return tuple(steps) if _pays(steps, costs, threads) else alone
+    return _in_stretches(steps if _pays(steps, costs, threads) else alone, program, grids, touches)
+
+
+def _in_stretches(steps: Sequence[Step], program: Program, grids: Sequence[Grid], touches: Sequence[tuple[Touch, ...]]) -> tuple[Step, ...]:
+    """The steps with the stretches among them marked that are worth blocks of rows."""
+    found: list[list[Step]] = [[]]
+    pending = Pending(program.buffers)
+    for step in steps:
+        kernel, own = program.launches[step.launch].kernel, touches[step.launch]
+        fits = step.launch >= program.checks and step.mode != BY_GRID and _in_blocks(kernel, grids[step.launch], own)
+        if not fits or step.barrier or (found[-1] and found[-1][0].mode != step.mode) or pending.conflicts(BY_ROWS, own):
+            found.append([])
+            pending.clear()
+        if fits:
+            pending.add(BY_ROWS, own)
+            found[-1].append(step)
+    blocks = {
+        step.launch: (n, block) for n, some in enumerate(found, 1) if (block := _block(some, touches, program.capacity)) for step in some
+    }
+    return tuple(replace(s, stretch=blocks[s.launch][0], block=blocks[s.launch][1]) if s.launch in blocks else s for s in steps)
+
+
+def _in_blocks(kernel: Kernel, grid: Grid, touches: Sequence[Touch]) -> bool:
+    """Whether a kernel may be run on a block of rows after the other at little cost."""
+    if row_units(kernel, grid) is None or sum(t.high - t.low for t in touches if not t.stride) > SHARED_BYTES:
+        return False
+    return isinstance(kernel, Nest) or points(tuple(a for a in kernel.m if a.extent != BATCH), {}) >= LEAST_POINTS
+
+
+def _block(stretch: Sequence[Step], touches: Sequence[tuple[Touch, ...]], capacity: int) -> int:
+    """Rows of a block, 0 where blocks would gain nothing."""
+    if len(stretch) < 2:
+        return 0
+    row_bytes = sum({t.buffer: abs(t.stride) for step in stretch for t in touches[step.launch]}.values())
+    rows = max(1, BLOCK_BYTES // max(row_bytes, 1))
+    return rows if rows < capacity else 0
 
 
 def _pays(steps: Sequence[Step], costs: Sequence[int], threads: int) -> bool:

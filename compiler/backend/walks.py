@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import prod
 
 from ..ir.types import DType
-from ..kernels.model import Access, Apply, Fold, Nest
+from ..kernels.model import Access, Apply, Fold, Nest, loads
 from .loop_plan import Plan, Walk, closure, dtype_of, extent, is_static, weight
 from .normal_form import Ragged
 
@@ -47,7 +47,10 @@ def counting_strides(nest: Nest) -> tuple[tuple[str, int], ...]:
 
 
 def _rounds(plan: Plan) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Folds by how many others they wait for, then the stores of every folded point."""
+    """Folds by how many others they wait for; each store of every folded point with the first walk that knows its value.
+
+    What is stored over something that is read waits for the end.
+    """
     body = plan.nest.body
     level = [0] * len(body)
     for number, instruction in enumerate(body):
@@ -57,8 +60,14 @@ def _rounds(plan: Plan) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
             level[number] = level[instruction.arg] + 1
     folds = [i for i in sorted(plan.needed) if isinstance(body[i], Fold)]
     stages = [tuple(f for f in folds if level[f] == stage) for stage in sorted({level[f] for f in folds})]
-    stores = tuple(n for n, store in enumerate(plan.nest.stores) if plan.repeated(store))
-    return [(stage, ()) for stage in stages] + ([((), stores)] if stores else [])
+    read = {access.buffer for access in loads(plan.nest)}
+    due = {
+        n: len(stages) if store.access.buffer in read else level[store.value]
+        for n, store in enumerate(plan.nest.stores)
+        if plan.repeated(store)
+    }
+    walks = [*stages, ()] if len(stages) in due.values() else stages
+    return [(stage, tuple(n for n, walk in due.items() if walk == number)) for number, stage in enumerate(walks)]
 
 
 def _evaluated(plan: Plan, folds: tuple[int, ...], stores: tuple[int, ...], saved: dict[int, Access]) -> frozenset[int]:

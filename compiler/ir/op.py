@@ -38,6 +38,7 @@ class Trait(Flag):
     CONTRACTION = auto()
     CONSTANT = auto()
     COMMUTATIVE = auto()
+    JOIN = auto()
 
 
 @dataclass(frozen=True)

@@ -235,6 +235,7 @@ class Concat(Op):
 
     axis: int
     name: ClassVar[str] = "concat"
+    traits: ClassVar[Trait] = Trait.JOIN
 
     def infer(self, *types: TensorType) -> TensorType:
         """The joined shape."""

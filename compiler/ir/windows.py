@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -210,6 +211,71 @@ class OverlapAdd(Op):
 
 
 @dataclass(frozen=True)
+class Weave(Op):
+    """Values that take turns along some axes: element p of an axis is element p // stride of the operand for the remainder p % stride.
+
+    There is an operand for every combination of remainders that occur, the last axis changing fastest.
+    """
+
+    axes: tuple[int, ...]
+    stride: tuple[int, ...]
+    lengths: tuple[int, ...]
+    name: ClassVar[str] = "weave"
+    traits: ClassVar[Trait] = Trait.JOIN
+
+    @property
+    def remainders(self) -> list[tuple[int, ...]]:
+        """The remainders of each operand."""
+        return list(product(*(range(min(s, length)) for s, length in zip(self.stride, self.lengths, strict=True))))
+
+    def counts(self, remainders: tuple[int, ...]) -> tuple[int, ...]:
+        """Elements of an operand along the axes."""
+        return tuple(-(-(length - r) // s) for r, s, length in zip(remainders, self.stride, self.lengths, strict=True))
+
+    def infer(self, *types: TensorType) -> TensorType:
+        """The axes at their lengths."""
+        if len(types) != len(self.remainders):
+            raise ShapeError(f"{len(self.remainders)} values are woven, not {len(types)}")
+        shape = list(types[0].shape)
+        for position, (kind, remainders) in enumerate(zip(types, self.remainders, strict=True)):
+            for axis, count in zip(self.axes, self.counts(remainders), strict=True):
+                shape[axis] = count
+            if kind != types[0].with_shape(tuple(shape)):
+                raise ShapeError(f"{kind} cannot be woven, {list(shape)} is wanted", (position,))
+        for axis, length in zip(self.axes, self.lengths, strict=True):
+            shape[axis] = length
+        return types[0].with_shape(tuple(shape))
+
+    def turns(self, remainders: tuple[int, ...], rank: int) -> tuple[slice, ...]:
+        """Where an operand's elements lie in the result."""
+        found = [slice(None)] * rank
+        for axis, first, stride in zip(self.axes, remainders, self.stride, strict=True):
+            found[axis] = slice(first, None, stride)
+        return tuple(found)
+
+    def evaluate(self, context: Context, *arrays: Array) -> Array:
+        """Strided assignment."""
+        shape = list(arrays[0].shape)
+        for axis, length in zip(self.axes, self.lengths, strict=True):
+            shape[axis] = length
+        woven = np.empty(shape, arrays[0].dtype)
+        for remainders, array in zip(self.remainders, arrays, strict=True):
+            woven[self.turns(remainders, len(shape))] = array
+        return woven
+
+    def part(self, build: Build, value: int, remainders: tuple[int, ...]) -> int:
+        """What of a value of the result's shape falls on an operand's elements: a view."""
+        for axis, first, stride, length in zip(self.axes, remainders, self.stride, self.lengths, strict=True):
+            if stride > 1:
+                value = build.slice_axis(value, axis, first, length, stride)
+        return value
+
+    def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
+        """Each operand's part."""
+        return [self.part(build, cotangent, remainders) for remainders in self.remainders]
+
+
+@dataclass(frozen=True)
 class Reverse(Op):
     """Some axes walked backwards."""
 
@@ -264,4 +330,4 @@ class Skew(Op):
         index = list(np.indices(shape, sparse=True))
         for axis, inside, dilation in zip(self.axes, self.inside, self.dilation, strict=True):
             index[axis] = index[axis] + dilation * (x.shape[inside] - 1 - index[inside])
-        return x[tuple(index)]
+        return np.asarray(x[tuple(index)])

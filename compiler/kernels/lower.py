@@ -6,19 +6,20 @@ reader of the old value, or, where that is impossible, writes beside it and is c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from ..ir.graph import Graph, Node
+from ..ir.op import Trait
 from ..ir.ops import Concat, Contract, Reshape, Source
 from ..ir.types import Shape, TensorType
-from ..ir.windows import Pad
+from ..ir.windows import Pad, Weave
 from ..passes.fusion import Cluster, Fusion, base
 from ..source import Span
-from .body import Body, Point, access, identity, place_of
+from .body import Body, Point, access, identity, in_frame, place_of
 from .model import Access, Axis, Constant, Kernel, Load, Nest, Store, loads, stores
 from .model import Contract as ContractKernel
-from .placement import Frame, Placement, blocked, dense, elements, framed, strips, with_frame
+from .placement import Frame, Placement, blocked, dense, elements, framed, part_of, strips, with_frame
 from .program import Launch
 
 
@@ -61,13 +62,28 @@ class _Lowering:
             else:
                 self.extra.setdefault(number, []).append(wanted)
         frames = wanted_frames(self.graph, self.fusion)
-        for number in sorted(self.fusion.stored):
+        whole = read_whole(self.graph) | self.fusion.free | frames.keys()
+        for number in sorted(self.fusion.stored, reverse=True):  # a join before its operands, which are made in its place
             if number not in self.places:
                 self.places[number] = self.temporary(f"t{number}", self.graph.type(number), *frames.get(number, ()))
+            if self.graph[number].op.has(Trait.JOIN):
+                self.place_operands(number, whole)
         live = self.graph.live()
         for node in self.graph:
             if node.id in live and isinstance(node.op, Pad) and place_of(self.graph, self.places, node.id) is None:
                 self.framed_copy(node, node.op)
+
+    def place_operands(self, number: int, whole: Set[int]) -> None:
+        """Operands of a join in their parts of it, but for `whole` values, which cannot have gaps.
+
+        Not where another operand is made from one: who reads a part waits for the whole buffer.
+        """
+        operands = self.graph[number].inputs
+        for operand, part in zip(operands, self.parts(number), strict=True):
+            if operand in self.places or operand not in self.fusion.stored or operand in whole or operands.count(operand) > 1:
+                continue
+            if operand not in self.graph.ancestors([o for o in operands if o != operand]):
+                self.places[operand] = part
 
     def framed_copy(self, node: Node, op: Pad) -> None:
         """A value copied into a frame, because it lies in none that would do."""
@@ -111,8 +127,8 @@ class _Lowering:
     def cluster(self, cluster: Cluster) -> None:
         """The kernel of a cluster."""
         first = self.graph[cluster.nodes[0]]
-        if isinstance(first.op, Concat):
-            self.concat(first.id)
+        if first.op.has(Trait.JOIN):
+            self.join(first.id)
         elif cluster.contraction is not None:
             self.contraction(cluster, cluster.contraction)
         else:
@@ -143,21 +159,18 @@ class _Lowering:
             written.append(Store(address, body.value(number, point)))
         return tuple(written)
 
-    def concat(self, number: int) -> None:
-        """One copy an operand, each into its part of the result."""
+    def join(self, number: int) -> None:
+        """A copy of every operand that was not made in its place."""
+        for operand, part in zip(self.graph[number].inputs, self.parts(number), strict=True):
+            if self.places.get(operand) != part:
+                self.copy(operand, part)
+
+    def parts(self, number: int) -> list[Placement]:
+        """Where the operands of a join lie in the result."""
         node = self.graph[number]
-        axis, start = node.op.axis, 0  # type: ignore[attr-defined]
-        for operand in node.inputs:
-            shape = self.graph.type(operand).shape
-            axes = domain_axes(shape)
-            body = Body(self.graph, self.places, frozenset(), identity(axes), self.fusion.free)
-            value = body.value(operand, identity(axes))
-            shifted = tuple(p.times(1, start if n == axis else 0) for n, p in enumerate(identity(axes)))
-            address, _ = access(self.places[number], shifted)
-            self.add(Nest(split_axes(axes, body.split), (), tuple(body.instructions), (Store(address, value),)), "concat", [number])
-            size = shape[axis]
-            assert isinstance(size, int)
-            start += size
+        assert isinstance(node.op, Concat | Weave)
+        shapes = [self.graph.type(i).shape for i in node.inputs]
+        return [part_of(self.places[number], node.op, n, shapes) for n in range(len(shapes))]
 
     def contraction(self, cluster: Cluster, number: int) -> None:
         """A contraction and the elementwise work on its result."""
@@ -238,13 +251,10 @@ def wanted_frames(graph: Graph, fusion: Fusion) -> dict[int, tuple[Frame, float]
     None where a reshape reads the value, which needs it without gaps.
     """
     pads: dict[int, list[Pad]] = {}
-    reshaped: set[int] = set()
-    live = graph.live()
+    live, reshaped = graph.live(), read_whole(graph)
     for node in (n for n in graph if n.id in live):
         if isinstance(node.op, Pad) and node.inputs[0] in fusion.stored:
             pads.setdefault(node.inputs[0], []).append(node.op)
-        if isinstance(node.op, Reshape):
-            reshaped.add(base(graph, node.inputs[0]))
     found: dict[int, tuple[Frame, float]] = {}
     for number, frames in pads.items():
         if number not in reshaped:
@@ -255,6 +265,13 @@ def wanted_frames(graph: Graph, fusion: Fusion) -> dict[int, tuple[Frame, float]
             widest = tuple((max(b for b, _ in axis), max(a for _, a in axis)) for axis in zip(*sides, strict=True))
             found[number] = (widest, fill)
     return found
+
+
+def read_whole(graph: Graph) -> set[int]:
+    """Values that a reshape reads as they lie (not in a frame, which has a copy if need be): they want no gaps."""
+    live = graph.live()
+    inner = (node.inputs[0] for node in graph if node.id in live and isinstance(node.op, Reshape))
+    return {base(graph, number) for number in inner if not in_frame(graph, number)}
 
 
 def domain_axes(shape: Shape) -> tuple[Axis, ...]:

@@ -16,6 +16,9 @@ from .program import ARENA, Buffer, Launch
 
 ALIGNMENT = 64
 LIMIT_BYTES = 2**34
+SLACK = 3
+"""Launches for which a temporary is kept after its last use: those that may work on a block of rows before it is used for the next."""
+
 STAGGER = 5 * ALIGNMENT
 """Between neighbours of a space, so that equal places of a parameter and its states differ in the low bits of their addresses."""
 
@@ -31,12 +34,12 @@ class Lifetime:
 
 
 def lifetimes(launches: Sequence[Launch], temporaries: Mapping[str, Placement], rows: int) -> list[Lifetime]:
-    """When each temporary is alive, in launch numbers."""
+    """When each temporary is alive, in launch numbers; a little longer than it is used, so that launches can be run block by block."""
     spans: dict[str, tuple[int, int]] = {}
     for number, launch in enumerate(launches):
         for name in buffers(launch.kernel):
             if name in temporaries:
-                spans[name] = (spans.get(name, (number, number))[0], number)
+                spans[name] = (spans.get(name, (number, number))[0], number + SLACK)
     return [
         Lifetime(name, aligned(elements(temporaries[name], rows) * temporaries[name].dtype.bytes), *span) for name, span in spans.items()
     ]

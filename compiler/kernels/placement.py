@@ -12,9 +12,9 @@ import numpy as np
 
 from ..ir.graph import Graph
 from ..ir.op import Trait
-from ..ir.ops import Broadcast, Reshape, Slice, Transpose
+from ..ir.ops import Broadcast, Concat, Reshape, Slice, Transpose
 from ..ir.types import DType, Shape, Symbol, TensorType
-from ..ir.windows import Pad, Reverse, Skew, Sliding, Window
+from ..ir.windows import Pad, Reverse, Skew, Sliding, Weave, Window
 
 ALIASING_BYTES = 1024
 LINE_BYTES = 64
@@ -181,6 +181,19 @@ def with_frame(source: Placement, op: Pad) -> Placement | None:
     shape = tuple(d if isinstance(d, Symbol) else b + d + a for d, (b, a) in zip(source.shape, sides, strict=True))
     left = tuple((before - b, after - a) for (b, a), (before, after) in zip(sides, have, strict=True))
     return replace(source, shape=shape, offset=offset, frame=left)
+
+
+def part_of(whole: Placement, op: Concat | Weave, number: int, shapes: Sequence[Shape]) -> Placement:
+    """Where operand number `number` of a join lies in the result; `shapes` are those of all operands."""
+    strides, offset = list(whole.strides), whole.offset
+    if isinstance(op, Concat):
+        before = sum(d for shape in shapes[:number] if isinstance(d := shape[op.axis], int))
+        offset += strides[op.axis] * before
+    else:
+        for axis, stride, remainder in zip(op.axes, op.stride, op.remainders[number], strict=True):
+            offset += strides[axis] * remainder
+            strides[axis] *= stride
+    return replace(whole, shape=shapes[number], strides=tuple(strides), offset=offset, frame=())
 
 
 def _backwards(source: Placement, axes: Sequence[int]) -> Placement:

@@ -7,7 +7,8 @@ A cluster is either one contraction with elementwise work on its result, or a ne
 over one set of axes (so softmax, its loss and their gradients are one pass over the rows). Values made of constants, positions and
 run-time scalars are *free*: they are computed where they are used. A value that few operations make from stored ones is *light* and is
 recomputed rather than stored. Joining is legal when the merged clusters stay acyclic and every value of the cluster is read at the
-point where it is made. What profits is fewer bytes moved.
+point where it is made. What profits is fewer bytes moved: many parts of a weave made from one value are not written by its contraction,
+whose registers they would keep waiting.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from dataclasses import dataclass, field
 
 from ..ir.graph import Graph, Node
 from ..ir.op import Trait
-from ..ir.ops import Broadcast, Concat, Reduce, Reshape, Source
+from ..ir.ops import Broadcast, Reduce, Reshape, Source
 from ..ir.types import Shape
-from ..ir.windows import Pad
+from ..ir.windows import Pad, Weave
 
 LIGHT_FLOPS = 4
 LIGHT_LOADS = 2
@@ -83,11 +84,13 @@ class _Fuser:
     light: dict[int, tuple[int, frozenset[int]]] = field(default_factory=dict)
     stored: set[int] = field(default_factory=set)
     readers: dict[int, list[int]] = field(default_factory=dict)
+    scattered: set[int] = field(default_factory=set)
     scalars: Cluster | None = None
 
     def run(self) -> None:
         """Place every live node, in order."""
         self.must_store()
+        self.find_scattered()
         for node in self.graph:
             if node.id in self.live:
                 self.place(node)
@@ -98,8 +101,21 @@ class _Fuser:
         for node in self.graph:
             if node.id not in self.live:
                 continue
-            if node.op.has(Trait.CONTRACTION) or isinstance(node.op, Concat | Reshape | Pad):
+            if node.op.has(Trait.CONTRACTION | Trait.JOIN) or isinstance(node.op, Reshape | Pad):
                 self.stored.update(base(self.graph, i) for i in node.inputs)
+
+    def find_scattered(self) -> None:
+        """Parts of a weave, and elementwise work for nothing but them and reductions."""
+        other: set[int] = set(self.graph.outputs.values())
+        for node in reversed([n for n in self.graph if n.id in self.live]):
+            inner = node.op.has(Trait.ELEMENTWISE) and node.id not in other
+            if isinstance(node.op, Weave):
+                self.scattered.update(node.inputs)
+            elif inner and node.id in self.scattered:
+                self.scattered.update(i for i in node.inputs if self.graph[i].op.has(Trait.ELEMENTWISE))
+            elif not inner and not isinstance(node.op, Reduce):
+                other.update(node.inputs)
+        self.scattered -= other
 
     def place(self, node: Node) -> None:
         """One node: a source, free, light, or a member of a cluster."""
@@ -160,7 +176,7 @@ class _Fuser:
 
     def choose(self, node: Node, operands: list[int]) -> Cluster:
         """The cluster a node joins: that of an operand (the latest first), one that reads the same values, or a new one."""
-        if node.op.has(Trait.CONTRACTION) or isinstance(node.op, Concat):
+        if node.op.has(Trait.CONTRACTION | Trait.JOIN):
             return self.new(node)
         needed = [m for o in operands for m in self.memory(o)]
         own = sorted({self.home[m] for m in needed if m in self.home}, reverse=True)
@@ -168,6 +184,8 @@ class _Fuser:
         siblings = sorted(readers.difference(own), reverse=True)
         for number in (*own, *siblings):
             cluster = self.clusters[number]
+            if node.id in self.scattered and cluster.contraction is not None:
+                continue
             if self.fits(node, cluster) and self.legal(needed, cluster):
                 return cluster
         return self.new(node)
@@ -176,7 +194,7 @@ class _Fuser:
         """True when the node's points are the cluster's and it reads the cluster's values where they are made."""
         if len(cluster.nodes) >= MOST_NODES or cluster.reads >= MOST_READS:
             return False
-        if cluster.nodes and isinstance(self.graph[cluster.nodes[0]].op, Concat):
+        if cluster.nodes and self.graph[cluster.nodes[0]].op.has(Trait.JOIN):
             return False
         if isinstance(node.op, Reduce):
             shape = self.graph.type(node.inputs[0]).shape

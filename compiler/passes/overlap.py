@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import product
 
 from ..ir.build import Build
 from ..ir.elementwise import Cast, Elementwise, Select
 from ..ir.graph import Graph, Node, rewrite
-from ..ir.op import Trait
 from ..ir.ops import Broadcast, Constant, Contract, Position
 from ..ir.types import Shape
-from ..ir.windows import OverlapAdd, Reverse, Skew, Sliding, Window
+from ..ir.windows import OverlapAdd, Reverse, Skew, Sliding, Weave, Window
 from .simplify import simplify
+from .weaves import sink_weaves
 
 ZERO_KEEPING = ("neg", "abs", "sqrt", "tanh", "sign", "relu")
 """Rows of the elementwise table that are 0 at 0."""
@@ -40,16 +39,17 @@ def gather_overlaps(graph: Graph) -> Graph:
             return None
         return _Gather(Build(new, node.type.dtype, node.where), node.op, operands[0]).run()
 
-    return simplify(rewrite(graph, rule))
+    return simplify(sink_weaves(rewrite(graph, rule)))
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One axis of a phase: the places `first`, `first + step`, … (`count` of them) cover it.
+    """One axis of a phase: the places `first`, `first + step`, … (`count` of them) cover its `period` elements.
 
     Its element q is covered by place number j of the window `start + dilation * (count - 1 - j) + q`.
     """
 
+    period: int
     first: int
     step: int
     count: int
@@ -75,72 +75,42 @@ class _Gather:
         """The shape of the windows."""
         return self.build.type(self.source).shape
 
-    @property
-    def periods(self) -> tuple[int, ...]:
-        """Elements of a phase along each axis, the last perhaps beyond the end."""
-        return tuple(-(-length // s) for length, s in zip(self.op.lengths, self.sliding.stride, strict=True))
-
     def run(self) -> int:
         """All phases, woven together."""
-        axes = range(len(self.sliding.axes))
-        phases = [[self._phase(n, r) for r in range(self.sliding.stride[n])] for n in axes]
-        parts = [self._sum(choice) for choice in product(*phases)]
-        return self._woven(parts)
+        weave = Weave(self.sliding.axes, self.sliding.stride, self.op.lengths)
+        parts = []
+        for remainders in weave.remainders:
+            counts = weave.counts(remainders)
+            parts.append(self._sum([self._phase(n, r, count) for n, (r, count) in enumerate(zip(remainders, counts, strict=True))]))
+        return parts[0] if len(parts) == 1 else self.build.add_op(weave, *parts)
 
-    def _phase(self, n: int, remainder: int) -> Phase | None:
-        """The places that cover elements of a remainder; None when none does."""
+    def _phase(self, n: int, remainder: int, period: int) -> Phase:
+        """The places that cover the `period` elements of a remainder."""
         stride, dilation = self.sliding.stride[n], self.sliding.dilation[n]
         element = remainder + self.op.offset[n]
         places = [k for k in range(self.sliding.size[n]) if (dilation * k - element) % stride == 0]
         if not places:
-            return None
+            return Phase(period, 0, 1, 0, 0, 1)
         step = stride // math.gcd(stride, dilation)
         apart = dilation // math.gcd(stride, dilation)
         start = (element - dilation * places[-1]) // stride
-        return Phase(places[0], step, len(places), start, apart)
+        return Phase(period, places[0], step, len(places), start, apart)
 
-    def _woven(self, parts: list[int]) -> int:
-        """Elements of all phases in their order along the axes."""
-        build, stride = self.build, self.sliding.stride
-        if len(parts) > 1:
-            one, whole = list(build.type(parts[0]).shape), list(build.type(parts[0]).shape)
-            for n, axis in reversed(list(enumerate(self.sliding.axes))):
-                one[axis + 1 : axis + 1] = [1]
-                size = whole[axis]
-                assert isinstance(size, int)
-                whole[axis] = size * stride[n]
-            spread = [build.reshape(part, tuple(one)) for part in parts]
-            for n in reversed(range(len(stride))):
-                # The new axis of the n-th windowed axis stands behind it and behind those made for the axes before.
-                place = self.sliding.axes[n] + 1 + n
-                groups = [spread[at : at + stride[n]] for at in range(0, len(spread), stride[n])]
-                spread = [build.concat(group, place) for group in groups]
-            parts = [build.reshape(spread[0], tuple(whole))]
-        result = parts[0]
-        for axis, length in zip(self.sliding.axes, self.op.lengths, strict=True):
-            if build.type(result).shape[axis] != length:
-                result = build.slice_axis(result, axis, 0, length)
-        return result
-
-    def _sum(self, phases: tuple[Phase | None, ...]) -> int:
+    def _sum(self, phases: list[Phase]) -> int:
         """The elements of one phase."""
-        build = self.build
-        covered = [p for p in phases if p is not None]
-        kind = build.type(self.source)
-        if len(covered) < len(phases):
-            return build.broadcast(build.constant(0.0, kind.dtype), self._phase_shape(kind.shape), ())
-        contraction = self._contracted(covered)
+        build, kind = self.build, self.build.type(self.source)
+        if any(not phase.count for phase in phases):
+            shape = [d for n, d in enumerate(kind.shape) if n not in self.sliding.inside]
+            for axis, phase in zip(self.sliding.axes, phases, strict=True):
+                shape[axis] = phase.period
+            return build.broadcast(build.constant(0.0, kind.dtype), tuple(shape), ())
+        contraction = self._contracted(phases)
         if contraction is not None:
             return contraction
-        moved = self._moved(self.source, covered) if self._keeps_zero(self.source) else None
-        moved = self._skewed(covered) if moved is None else moved
-        return build.sum(moved, self.sliding.inside)
-
-    def _phase_shape(self, shape: Shape) -> Shape:
-        kept = [d for n, d in enumerate(shape) if n not in self.sliding.inside]
-        for axis, period in zip(self.sliding.axes, self.periods, strict=True):
-            kept[axis] = period
-        return tuple(kept)
+        moved = self._moved(self.source, phases) if self._keeps_zero(self.source) else None
+        if moved is not None and _is_flat(phases):
+            return moved
+        return build.sum(self._skewed(phases) if moved is None else moved, self.sliding.inside)
 
     # windows of what the windows are made of
 
@@ -148,22 +118,22 @@ class _Gather:
         """Windows of a value along the axes `positions` (None: it has no such axis), zeros beyond its edges; elements at `inside`."""
         build = self.build
         axes, sizes, dilations = [], [], []
-        for phase, axis, period in zip(phases, positions, self.periods, strict=True):
+        for phase, axis in zip(phases, positions, strict=True):
             if axis is None:
                 continue
-            value = self._framed(value, axis, phase, period)
+            value = self._framed(value, axis, phase)
             axes.append(axis)
             sizes.append(phase.count)
             dilations.append(phase.dilation)
         assert not axes or inside == axes[-1] + 1
         return build.add_op(Window(Sliding(tuple(axes), tuple(sizes), (1,) * len(axes), tuple(dilations))), value) if axes else value
 
-    def _framed(self, value: int, axis: int, phase: Phase, period: int) -> int:
+    def _framed(self, value: int, axis: int, phase: Phase) -> int:
         """Exactly the stretch of an axis that the windows of a phase read."""
         build, kind = self.build, self.build.type(value)
         length = kind.shape[axis]
         assert isinstance(length, int)
-        first, last = phase.start, phase.start + period - 1 + phase.dilation * (phase.count - 1)
+        first, last = phase.start, phase.start + phase.period - 1 + phase.dilation * (phase.count - 1)
         begin, end = max(0, first), min(length - 1, last)
         if begin > end:  # all of it is beyond the edge
             shape = (*kind.shape[:axis], last - first + 1, *kind.shape[axis + 1 :])
@@ -255,15 +225,17 @@ class _Gather:
             case _:
                 return None
 
-    def _moved_shape(self, phases: list[Phase]) -> list[object]:
-        shape: list[object] = list(self.shape)
-        for phase, axis, inside, period in zip(phases, self.sliding.axes, self.sliding.inside, self.periods, strict=True):
-            shape[axis], shape[inside] = period, phase.count
-        return shape
-
     def _spread(self, value: int, phases: list[Phase], axes: list[int]) -> int:
-        shape: Shape = tuple(self._moved_shape(phases))  # type: ignore[arg-type]
-        return self.build.broadcast(value, shape, axes)
+        """A value over all points of a phase; its axes are those of the windows' shape. Axes of one place are left out."""
+        shape = list(self.shape)
+        for phase, axis, inside in zip(phases, self.sliding.axes, self.sliding.inside, strict=True):
+            shape[axis], shape[inside] = phase.period, phase.count
+        if not _is_flat(phases):
+            return self.build.broadcast(value, tuple(shape), axes)
+        kept = [a for a in range(len(shape)) if a not in self.sliding.inside]
+        own = [a for a in axes if a in kept]
+        value = self.build.reshape(value, tuple(shape[a] for a in own))
+        return self.build.broadcast(value, tuple(shape[a] for a in kept), [kept.index(a) for a in own])
 
     def _moved_broadcast(self, node: Node, phases: list[Phase]) -> int | None:
         assert isinstance(node.op, Broadcast)
@@ -278,6 +250,10 @@ class _Gather:
         own = [c for c in counted if c is not None]
         if len(own) < len(counted) or any(p is not None for p in placed) or own != list(range(own[0], own[0] + len(own))):
             return None
+        if _is_flat(phases):
+            for phase, axis in zip(phases, own, strict=True):
+                value = self._framed(value, axis, phase)
+            return self._spread(value, phases, axes)
         windows = self._windowed(value, phases, counted, own[-1] + 1)
         return self._spread(windows, phases, [*axes[: own[-1] + 1], *sliding.inside, *axes[own[-1] + 1 :]])
 
@@ -287,7 +263,7 @@ class _Gather:
         for n, (phase, axis) in enumerate(zip(phases, sliding.axes, strict=True)):
             stride = sliding.stride[n]
             first = self.op.offset[n] + (sliding.dilation[n] * phase.first - self.op.offset[n]) % stride
-            stop = first + stride * (self.periods[n] - 1) + 1
+            stop = first + stride * (phase.period - 1) + 1
             whole = build.type(value).shape[axis]
             assert isinstance(whole, int)
             value = build.frame(value, axis, 0, max(0, stop - whole))
@@ -300,16 +276,23 @@ class _Gather:
         """A counter along the places alone, or along axes that are not windowed."""
         if any(op.strides[a] for a in self.sliding.axes):
             return None
-        build = self.build
         axes = [a for a in range(len(op.shape)) if op.strides[a]]
+        if _is_flat(phases) and set(axes) <= set(self.sliding.inside):
+            place = sum(op.strides[a] * p.first for p, a in zip(phases, self.sliding.inside, strict=True))
+            return self._spread(self.build.constant(place, op.dtype), phases, [])
         counter = Position(tuple(op.shape[a] for a in axes), tuple(op.strides[a] for a in axes), op.dtype)
         placed: list[int | None] = [axes.index(a) if a in axes else None for a in self.sliding.inside]
-        return self._spread(self._placed(build.add_op(counter), phases, placed), phases, axes)
+        return self._spread(self._placed(self.build.add_op(counter), phases, placed), phases, axes)
 
     def _skewed(self, phases: list[Phase]) -> int:
         """The windows themselves, in a frame of zeros, read askew."""
         sliding = self.sliding
         value = self._places(self.source, phases, list(sliding.inside))
-        for phase, axis, period in zip(phases, sliding.axes, self.periods, strict=True):
-            value = self._framed(value, axis, phase, period)
+        for phase, axis in zip(phases, sliding.axes, strict=True):
+            value = self._framed(value, axis, phase)
         return self.build.add_op(Skew(sliding.axes, sliding.inside, tuple(p.dilation for p in phases)), value)
+
+
+def _is_flat(phases: list[Phase]) -> bool:
+    """True when every element is covered by one place alone."""
+    return all(phase.count == 1 for phase in phases)

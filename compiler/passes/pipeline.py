@@ -13,6 +13,7 @@ from .dce import dce
 from .fold import fold
 from .fusion import Fusion, fuse, print_fusion
 from .overlap import gather_overlaps
+from .samples import reduce_samples
 from .simplify import simplify
 
 GraphPass = Callable[[Graph], Graph]
@@ -22,6 +23,7 @@ PASSES: tuple[tuple[str, GraphPass], ...] = (
     ("fold", fold),
     ("simplify", simplify),
     ("overlap", gather_overlaps),
+    ("samples", reduce_samples),
     ("cse", cse),
     ("columns", give_columns),
     ("clean", dce),
