@@ -24,8 +24,8 @@ from .tiling import Column, Plan, Span, make_plan
 def emit_contract(kernel: Contract, target: Target, *, partition: str = "auto") -> Emitted:
     """The function that computes a contraction.
 
-    `partition` says what lo and hi count: `m` rows (the m axes flattened) or lines of them, `n` panels of `grid.grain` columns, `batch` points of the
-    batch axes flattened, or `auto`.
+    `partition` says what lo and hi count: `m` rows (the m axes flattened) or lines of them, `n` panels of `grid.grain` columns,
+    `batch` points of the batch axes flattened, or `auto`.
     """
     plan = make_plan(kernel, target, partition)
     names = model.buffers(kernel)

@@ -196,7 +196,10 @@ class OverlapAdd(Op):
 
     def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
         """The windows of the cotangent, which is 0 outside the part that is held."""
-        reached = self.covered(build.type(node.inputs[0]).shape)
+        windows = build.type(node.inputs[0])
+        reached = self.covered(windows.shape)
+        if any(first >= end for first, end in zip(self.offset, reached, strict=True)):
+            return [build.broadcast(build.constant(0.0, windows.dtype), windows.shape, ())]
         for n, axis in enumerate(self.sliding.axes):
             beyond = reached[n] - self.offset[n] - self.lengths[n]
             if beyond < 0:

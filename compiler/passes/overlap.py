@@ -15,18 +15,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
 
 from ..ir.build import Build
-from ..ir.elementwise import Cast, Elementwise, Select
+from ..ir.elementwise import ROWS, Cast, Elementwise, Select
 from ..ir.graph import Graph, Node, rewrite
+from ..ir.op import Trait
 from ..ir.ops import Broadcast, Constant, Contract, Position
 from ..ir.types import Shape
 from ..ir.windows import OverlapAdd, Reverse, Skew, Sliding, Weave, Window
 from .simplify import simplify
 from .weaves import sink_weaves
 
-ZERO_KEEPING = ("neg", "abs", "sqrt", "tanh", "sign", "relu")
-"""Rows of the elementwise table that are 0 at 0."""
+
+@cache
+def keeps_zero(row: str) -> bool:
+    """True for a row of the elementwise table with one operand that is 0 at 0."""
+    if ROWS[row].arity != 1 or ROWS[row].boolean or "f" not in ROWS[row].domain:
+        return False
+    with np.errstate(all="ignore"):
+        return bool(ROWS[row].reference(np.zeros(1))[0] == 0)
 
 
 def gather_overlaps(graph: Graph) -> Graph:
@@ -186,19 +196,25 @@ class _Gather:
             case Broadcast():
                 return set(self.sliding.axes) <= set(node.op.axes)
             case Elementwise("mul"):
-                return any(self._keeps_zero(i) for i in node.inputs)
-            case Elementwise("div"):
-                return False
+                zeros = [self._keeps_zero(i) for i in node.inputs]
+                return any(zeros) and all(zero or not self._is_counted(i) for zero, i in zip(zeros, node.inputs, strict=True))
             case Elementwise("add" | "sub" | "max" | "min"):
                 return all(self._keeps_zero(i) for i in node.inputs)
             case Elementwise(row):
-                return row in ZERO_KEEPING and self._keeps_zero(node.inputs[0])
+                return keeps_zero(row) and self._keeps_zero(node.inputs[0])
             case Cast():
                 return self._keeps_zero(node.inputs[0])
             case Select():
                 return all(self._is_zero(i) or self._keeps_zero(i) for i in node.inputs[1:])
             case _:
                 return self._is_zero(number)
+
+    def _is_counted(self, number: int) -> bool:
+        """True when a value is made of something that windows count, which beyond its edge may be anything, even infinite."""
+        node = self.build.graph[number]
+        if node.op.has(Trait.ELEMENTWISE):
+            return any(self._is_counted(i) for i in node.inputs)
+        return isinstance(node.op, Broadcast) and not set(self.sliding.axes).isdisjoint(node.op.axes)
 
     def _is_zero(self, number: int) -> bool:
         node = self.build.graph[number]
