@@ -133,7 +133,7 @@ class Window(Op):
         for axis, stride in zip(s.axes, s.stride, strict=True):
             steps[axis] = slice(None, None, stride)
         order = [*range(s.inside[0]), *range(rank, rank + len(s.axes)), *range(s.inside[0], rank)]
-        return every[tuple(steps)].transpose(order)
+        return np.asarray(every[tuple(steps)].transpose(order))
 
     def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
         """Windows added up where they overlap."""
@@ -192,7 +192,7 @@ class OverlapAdd(Op):
             for axis, index in zip(s.inside, place, strict=True):
                 source[axis] = index
             total[tuple(target)] += x[tuple(source)]
-        return total[tuple(wanted)]
+        return np.asarray(total[tuple(wanted)])
 
     def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
         """The windows of the cotangent, which is 0 outside the part that is held."""

@@ -6,6 +6,7 @@ reader of the old value, or, where that is impossible, writes beside it and is c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
@@ -300,37 +301,45 @@ def lower(fusion: Fusion, sources: Mapping[str, Placement], outputs: Mapping[str
 
 def schedule(launches: Sequence[Launch], in_place: Mapping[str, Placement], temporaries: dict[str, Placement]) -> list[Launch]:
     """An order in which every value is written before it is read, old values of `in_place` buffers before they are replaced."""
-    writers: dict[str, list[int]] = {}
-    for number, launch in enumerate(launches):
-        for address in stores(launch.kernel):
-            writers.setdefault(address.buffer, []).append(number)
-    pending, done, result = list(range(len(launches))), set[int](), list[Launch]()
-    current = list(launches)
-    late: list[Launch] = []
+    waiting = _Waiting(launches, in_place)
+    pending, result, late = list(range(len(launches))), list[Launch](), list[Launch]()
     while pending:
-        ready = next((n for n in pending if _ready(n, current, writers, in_place, pending, done, strict=True)), None)
-        if ready is None:
-            ready = next(n for n in pending if _ready(n, current, writers, in_place, pending, done, strict=False))
-            current[ready], copies = _beside(current[ready], in_place, temporaries)
+        number = next((n for n in pending if waiting.may_read(n) and waiting.may_replace(n)), None)
+        if number is not None:
+            launch = launches[number]
+        else:
+            number = next(n for n in pending if waiting.may_read(n))
+            launch, copies = _beside(launches[number], in_place, temporaries)
             late += copies
-        pending.remove(ready)
-        done.add(ready)
-        result.append(current[ready])
+        pending.remove(number)
+        waiting.done(number)
+        result.append(launch)
     return result + late
 
 
-def _ready(
-    number: int, launches: Sequence[Launch], writers: Mapping[str, list[int]], in_place: Mapping[str, Placement], pending: Sequence[int],
-    done: set[int], *, strict: bool,
-) -> bool:  # fmt: skip
-    kernel = launches[number].kernel
-    for address in loads(kernel):
-        if address.buffer not in in_place and any(w not in done and w != number for w in writers.get(address.buffer, ())):
-            return False
-    if not strict:
-        return True
-    replaced = {a.buffer for a in stores(kernel) if a.buffer in in_place}
-    return not any(a.buffer in replaced for n in pending if n != number for a in loads(launches[n].kernel))
+class _Waiting:
+    """What launches wait for: how many that still have to run read and write each buffer."""
+
+    def __init__(self, launches: Sequence[Launch], in_place: Mapping[str, Placement]) -> None:
+        self.reads = [{a.buffer for a in loads(launch.kernel)} for launch in launches]
+        self.writes = [{a.buffer for a in stores(launch.kernel)} for launch in launches]
+        self.readers = Counter(buffer for buffers in self.reads for buffer in buffers)
+        self.writers = Counter(buffer for buffers in self.writes for buffer in buffers)
+        self.waited = [buffers - in_place.keys() for buffers in self.reads]
+        self.replaced = [buffers & in_place.keys() for buffers in self.writes]
+
+    def may_read(self, number: int) -> bool:
+        """Whether all that a launch reads is written (old values of buffers in place are there from the beginning)."""
+        return all(self.writers[b] == (b in self.writes[number]) for b in self.waited[number])
+
+    def may_replace(self, number: int) -> bool:
+        """Whether nobody else needs the old values that a launch replaces."""
+        return all(self.readers[b] == (b in self.reads[number]) for b in self.replaced[number])
+
+    def done(self, number: int) -> None:
+        """A launch has run."""
+        self.readers.subtract(self.reads[number])
+        self.writers.subtract(self.writes[number])
 
 
 def _beside(launch: Launch, in_place: Mapping[str, Placement], temporaries: dict[str, Placement]) -> tuple[Launch, list[Launch]]:
