@@ -7,8 +7,8 @@ A cluster is either one contraction with elementwise work on its result, or a ne
 over one set of axes (so softmax, its loss and their gradients are one pass over the rows). Values made of constants, positions and
 run-time scalars are *free*: they are computed where they are used. A value that few operations make from stored ones is *light* and is
 recomputed rather than stored. Joining is legal when the merged clusters stay acyclic and every value of the cluster is read at the
-point where it is made. What profits is fewer bytes moved: many parts of a weave made from one value are not written by its contraction,
-whose registers they would keep waiting.
+point where it is made. What profits is fewer bytes moved: work for reductions alone, or for the many parts of a weave, is done by them on
+the stored result of a contraction, not written by the contraction.
 """
 
 from __future__ import annotations
@@ -84,13 +84,13 @@ class _Fuser:
     light: dict[int, tuple[int, frozenset[int]]] = field(default_factory=dict)
     stored: set[int] = field(default_factory=set)
     readers: dict[int, list[int]] = field(default_factory=dict)
-    scattered: set[int] = field(default_factory=set)
+    reduced: set[int] = field(default_factory=set)
     scalars: Cluster | None = None
 
     def run(self) -> None:
         """Place every live node, in order."""
         self.must_store()
-        self.find_scattered()
+        self.find_reduced()
         for node in self.graph:
             if node.id in self.live:
                 self.place(node)
@@ -104,18 +104,15 @@ class _Fuser:
             if node.op.has(Trait.CONTRACTION | Trait.JOIN) or isinstance(node.op, Reshape | Pad):
                 self.stored.update(base(self.graph, i) for i in node.inputs)
 
-    def find_scattered(self) -> None:
-        """Parts of a weave, and elementwise work for nothing but them and reductions."""
+    def find_reduced(self) -> None:
+        """Elementwise work for nothing but reductions and parts of weaves."""
         other: set[int] = set(self.graph.outputs.values())
         for node in reversed([n for n in self.graph if n.id in self.live]):
             inner = node.op.has(Trait.ELEMENTWISE) and node.id not in other
-            if isinstance(node.op, Weave):
-                self.scattered.update(node.inputs)
-            elif inner and node.id in self.scattered:
-                self.scattered.update(i for i in node.inputs if self.graph[i].op.has(Trait.ELEMENTWISE))
-            elif not inner and not isinstance(node.op, Reduce):
+            if inner:
+                self.reduced.add(node.id)
+            elif not isinstance(node.op, Weave | Reduce):
                 other.update(node.inputs)
-        self.scattered -= other
 
     def place(self, node: Node) -> None:
         """One node: a source, free, light, or a member of a cluster."""
@@ -184,7 +181,7 @@ class _Fuser:
         siblings = sorted(readers.difference(own), reverse=True)
         for number in (*own, *siblings):
             cluster = self.clusters[number]
-            if node.id in self.scattered and cluster.contraction is not None:
+            if node.id in self.reduced and cluster.contraction is not None:
                 continue
             if self.fits(node, cluster) and self.legal(needed, cluster):
                 return cluster

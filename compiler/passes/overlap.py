@@ -214,6 +214,10 @@ class _Gather:
         node = self.build.graph[number]
         if node.op.has(Trait.ELEMENTWISE):
             return any(self._is_counted(i) for i in node.inputs)
+        if isinstance(node.op, Window):
+            shape = self.build.type(node.inputs[0]).shape
+            ends = [first + length for first, length in zip(self.op.offset, self.op.lengths, strict=True)]
+            return any(isinstance(d := shape[a], int) and d < end for a, end in zip(self.sliding.axes, ends, strict=True))
         return isinstance(node.op, Broadcast) and not set(self.sliding.axes).isdisjoint(node.op.axes)
 
     def _is_zero(self, number: int) -> bool:

@@ -12,6 +12,7 @@ from .cse import cse
 from .dce import dce
 from .fold import fold
 from .fusion import Fusion, fuse, print_fusion
+from .linear import combine_sums
 from .overlap import gather_overlaps
 from .samples import reduce_samples
 from .simplify import simplify
@@ -23,6 +24,7 @@ PASSES: tuple[tuple[str, GraphPass], ...] = (
     ("fold", fold),
     ("simplify", simplify),
     ("overlap", gather_overlaps),
+    ("linear", combine_sums),
     ("samples", reduce_samples),
     ("cse", cse),
     ("columns", give_columns),

@@ -227,9 +227,8 @@ def test_frames_of_one_geometry_share_memory_by_lifetime() -> None:
     places = {f"t{n}": framed(f"t{n}", kind, frame, 0.0) for n in range(3)}
     apart, _ = plan(one_after_the_other("t0", "t1", "t2"), places, ROWS)
     assert len({b.offset for b in apart.values()}) == 1
-    together, size = plan([copy("t0", "t1"), copy("t1", "t2")], places, ROWS)
+    together, _ = plan([copy("t0", "t1"), copy("t1", "t2")], places, ROWS)
     assert len({b.offset for b in together.values()}) == 3
-    assert size == 3 * together["t0"].bytes
 
 
 @pytest.mark.parametrize("other", [

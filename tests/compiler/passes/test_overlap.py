@@ -98,9 +98,10 @@ def names(graph: Graph) -> set[str]:
     return {node.op.name for node in graph}
 
 
-def assert_gathered(case: Case, make: Make) -> Graph:
-    """The gathered graph, which holds no scattering sum and gives the same numbers."""
+def assert_gathered(case: Case, make: Make, **given: Array) -> Graph:
+    """The gathered graph, which holds no scattering sum and gives the same numbers (on `given` arrays)."""
     graph, arrays = overlapping(case, make)
+    arrays |= given
     gathered = verify(gather_overlaps(graph), "overlap")
     assert "overlap_add" not in names(gathered)
     expected, found = (evaluate(g, arrays, rows=ROWS)["y"] for g in (graph, gathered))
@@ -257,8 +258,40 @@ LEAVES: tuple[Make, ...] = (
 @settings(max_examples=300, deadline=None)
 @given(cases(), works())
 def test_any_elementwise_work(case: Case, work: Make) -> None:
-    """Whatever zeros beyond the edge are divided by or taken the logarithm of, what is not covered adds nothing."""
     assert_gathered(case, work)
+
+
+def counted_and_placed(build: Build, case: Case) -> int:
+    """A value of all windows that is made of one of their counts and one of their places, and is 0 beyond the edge."""
+    return build.mul(spread(build, case, "h", case.sliding.axes), spread(build, case, "w", case.sliding.inside))
+
+
+INFINITE_AT_ZERO: dict[str, Make] = {
+    "quotient": lambda b, c: b.div(
+        b.constant_like(1.0, given := spread(b, c, "w", c.sliding.inside)), b.mul(given, counted_and_placed(b, c))
+    ),
+    "logarithm": lambda b, c: b.log(counted_and_placed(b, c)),
+    "reciprocal root": lambda b, c: b.apply("rsqrt", counted_and_placed(b, c)),
+    "power": lambda b, c: b.pow(counted_and_placed(b, c), b.constant_like(-1.5, counted_and_placed(b, c))),
+}
+
+
+@pytest.mark.parametrize("name", INFINITE_AT_ZERO)
+def test_zero_times_infinity_beyond_the_edge_adds_nothing(name: str) -> None:
+    """The zeros that stand beyond the edge are no values of the model: what they are divided by is not a number, and no part of a sum."""
+    case = Case(Sliding((1,), (2,), (1,), (1,)), (3,), 1, (4,), (0,))
+    assert_gathered(case, lambda build, c: build.mul(spread(build, c, "g", c.counting), INFINITE_AT_ZERO[name](build, c)))
+
+
+def test_elements_that_no_window_shows_at_a_place_add_nothing_there() -> None:
+    """The first element, 1, is never the second of a window: 1 - 3 has no root, and is not asked for one."""
+    case = Case(Sliding((1,), (2,), (1,), (1,)), (3,), 1, (4,), (0,))
+
+    def make(build: Build, c: Case) -> int:
+        apart = build.sub(windows(build, c), build.scale(build.cast(build.position(c.shape, 2), F64), 3.0))
+        return build.mul(spread(build, c, "g", c.counting), build.apply("rsqrt", apart))
+
+    assert_gathered(case, make, x=np.array([[[1.0], [5.0], [6.0], [7.0]]] * ROWS))
 
 
 # --- the whole
