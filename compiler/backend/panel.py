@@ -61,19 +61,30 @@ def tiles(frame: Frame, rows: Range, each: Callable[[Rows, Value, int], None]) -
 def _line_tiles(frame: Frame, rows: Range, each: Callable[[Rows, Value, int], None]) -> None:
     """Tiles within lines of the innermost axis of m, so that rows of a tile differ by constants."""
     plan, text = frame.plan, frame.text
-    *outer, inner = plan.m
     first, last = (text.op("i64", f"udiv {edge}, {plan.line}") for edge in (rows.start, rows.stop))
     with text.loop(last, first) as line:
-        place = frame.batch | frame.digits(line.index, outer)
+        place, begin = _line_place(frame, line.index)
         row = text.mul(line.index, plan.line)
         at = 0
         for height, count in balanced(plan.line, plan.heights[0]):
             if count == 1:
-                each(Rows((place | {inner.name: i64(at)},), True), text.add(row, i64(at)), height)
+                each(Rows((place | {plan.m[-1].name: text.add(begin, i64(at))},), True), text.add(row, i64(at)), height)
             else:
                 with text.loop(at + height * count, i64(at), height) as loop:
-                    each(Rows((place | {inner.name: loop.index},), True), text.add(row, loop.index), height)
+                    here = text.add(begin, loop.index)
+                    each(Rows((place | {plan.m[-1].name: here},), True), text.add(row, loop.index), height)
             at += height * count
+
+
+def _line_place(frame: Frame, line: Value) -> tuple[Point, Value]:
+    """The indices of a line along the outer axes of m, and where it begins along the innermost."""
+    plan, text = frame.plan, frame.text
+    *outer, inner = plan.m
+    parts = inner.factor // plan.line
+    if parts == 1:
+        return frame.batch | frame.digits(line, outer), i64(0)
+    begin = text.mul(text.op("i64", f"urem {line}, {parts}"), plan.line)
+    return frame.batch | frame.digits(text.op("i64", f"udiv {line}, {parts}"), outer), begin
 
 
 def few_rows(frame: Frame, panel: Value, columns: Sequence[Column], first: Value, height: int) -> None:

@@ -52,6 +52,9 @@ ROWS_TO_SHARE = 96
 LEAST_SUMS = 8
 """Vectors of sums that hide the latency of multiply-add (4 cycles, two a cycle)."""
 
+PART_OF_TILE = 0.85
+"""The part of the best height of tiles that those of a shorter line may have."""
+
 DOT_ROWS = 8
 """Rows up to which summing along k within vectors beats transposing b."""
 
@@ -79,7 +82,7 @@ class Column:
 class Plan:
     """All decisions about one contraction.
 
-    Rows are tiled within lines of `line` rows, the innermost axis of m, if that is not 0; then lo and hi count lines.
+    Rows are tiled within lines of `line` rows, the innermost axis of m or parts of it, if that is not 0; then lo and hi count lines.
     `lanes` by `vectors` is a panel; `heights` are the register tile's rows in falling order; `form` is how b is read (the dot form takes
     `dot_columns` columns at once). `blocked` is the position in `k` of the loop that is cut into blocks of `block` steps (-1: none).
     `m_block` rows at a time see all panels; they are first copied `row_stride` elements apart when that is not 0.
@@ -199,7 +202,7 @@ def make_plan(kernel: Contract, target: Target, partition: str = "auto") -> Plan
     batch, m, k = merge(kernel.batch, tables), merge(kernel.m, tables), merge(kernel.k, tables[:2])
     lanes, vectors = _panel(kernel, target)
     width, size = lanes * vectors, kernel.dtype.bytes
-    line = _line(m, vectors)
+    line = _line(m, vectors, target.tile(kernel.dtype)[0])
     tile_rows, dot_columns = _tile_rows(kernel, target, m, line), 0
     form = _form(kernel, m, k, lanes, tile_rows)
     if form == DOT:
@@ -315,11 +318,18 @@ def _panel(kernel: Contract, target: Target) -> tuple[int, int]:
     return lanes, max(v for v in range(1, vectors + 1) if (split // lanes) % v == 0)
 
 
-def _line(m: tuple[Span, ...], vectors: int) -> int:
-    """Rows of a line, when tiles are to be cut from lines: they must hold enough sums to keep the multipliers busy."""
+def _line(m: tuple[Span, ...], vectors: int, most: int) -> int:
+    """Rows of a line, when tiles are to be cut from lines: they must hold enough sums to keep the multipliers busy.
+
+    A line is the innermost axis of m; where no rows of the batch are shared out among threads, a part of it that tiles fill nearly as well.
+    """
     if len(m) < 2 or m[-1].rows or m[-1].factor * vectors < LEAST_SUMS:
         return 0
-    return m[-1].factor
+    whole = m[-1].factor
+    if any(s.rows for s in m):
+        return whole
+    parts = [d for d in range(1, whole + 1) if whole % d == 0 and d * vectors >= LEAST_SUMS]
+    return min(d for d in parts if d / -(-d // most) >= PART_OF_TILE * max(p / -(-p // most) for p in parts))
 
 
 def _tile_rows(kernel: Contract, target: Target, m: tuple[Span, ...], line: int) -> int:
@@ -399,6 +409,6 @@ def _partition(wanted: str, batch: tuple[Span, ...], m: tuple[Span, ...], width:
     if any(s.rows for s in m):
         return "m"
     rows, points = math.prod(s.factor for s in m), math.prod(s.factor for s in batch)
-    if rows >= ROWS_TO_SHARE:
+    if rows >= ROWS_TO_SHARE or (points == 1 and columns_of(kernel) <= width):
         return "m"
     return "n" if columns_of(kernel) >= points * width else "batch"

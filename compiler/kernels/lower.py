@@ -6,6 +6,7 @@ reader of the old value, or, where that is impossible, writes beside it and is c
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -18,10 +19,13 @@ from ..ir.windows import Pad, Weave
 from ..passes.fusion import Cluster, Fusion, base
 from ..source import Span
 from .body import Body, Point, access, identity, in_frame, place_of
-from .model import Access, Axis, Constant, Kernel, Load, Nest, Store, loads, stores
+from .model import Access, Axis, Constant, Extents, Kernel, Load, Nest, Store, kernel_axes, loads, stores
 from .model import Contract as ContractKernel
 from .placement import Frame, Placement, blocked, dense, elements, framed, part_of, strips, with_frame
 from .program import Launch
+
+EARLY_POINTS = 4096
+"""Points of work that may be done long before it is needed: what it leaves is small enough to be still in the cache."""
 
 
 @dataclass
@@ -302,7 +306,8 @@ def lower(fusion: Fusion, sources: Mapping[str, Placement], outputs: Mapping[str
 def schedule(launches: Sequence[Launch], in_place: Mapping[str, Placement], temporaries: dict[str, Placement]) -> list[Launch]:
     """An order in which every value is written before it is read, old values of `in_place` buffers before they are replaced."""
     waiting = _Waiting(launches, in_place)
-    pending, result, late = list(range(len(launches))), list[Launch](), list[Launch]()
+    early = _early(launches)
+    pending, result, late = sorted(range(len(launches)), key=lambda n: n not in early), list[Launch](), list[Launch]()
     while pending:
         number = next((n for n in pending if waiting.may_read(n) and waiting.may_replace(n)), None)
         if number is not None:
@@ -315,6 +320,20 @@ def schedule(launches: Sequence[Launch], in_place: Mapping[str, Placement], temp
         waiting.done(number)
         result.append(launch)
     return result + late
+
+
+def _early(launches: Sequence[Launch]) -> set[int]:
+    """Launches of little work that wait for no row (factors of a normalisation): done first, they part no work by rows later."""
+    found: set[int] = set()
+    written = {a.buffer for launch in launches for a in stores(launch.kernel)}
+    for number, launch in enumerate(launches):
+        axes = kernel_axes(launch.kernel)
+        size = math.prod(a.extent for a in axes if isinstance(a.extent, int))
+        fixed = all(isinstance(a.extent, int) for a in axes) and not any(isinstance(i, Extents) for i in launch.kernel.body)
+        if fixed and size <= EARLY_POINTS and not any(a.buffer in written for a in loads(launch.kernel)):
+            found.add(number)
+            written -= {a.buffer for a in stores(launch.kernel)}
+    return found
 
 
 class _Waiting:
