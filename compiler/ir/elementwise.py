@@ -159,7 +159,7 @@ class Elementwise(Op):
 
     def has(self, trait: Trait) -> bool:
         """Elementwise, and commutative where the row is."""
-        return bool(trait & Trait.ELEMENTWISE) or (trait == Trait.COMMUTATIVE and ROWS[self.row].commutative)
+        return super().has(trait) or (trait is Trait.COMMUTATIVE and ROWS[self.row].commutative)
 
 
 @dataclass(frozen=True)
