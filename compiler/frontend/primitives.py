@@ -61,6 +61,17 @@ class Bound:
             self.elaborator.context.refuse("type-mismatch", f"`{name}` is a list of axes such as [channels], not {describe(value)}", place)
         return self.elaborator.axes_of(value, tensor, place)
 
+    def axes_in_order(self, name: str, tensor: Tensor) -> list[int]:
+        """Axes of a tensor that lists of numbers are given for: in the value's order, each once."""
+        found = self.axes(name, tensor)
+        value, place = self.values[name]
+        items = value.items if isinstance(value, Axes) else value if isinstance(value, tuple) else ()
+        if "..." not in items:
+            named = [n for item in items for n in self.elaborator.axes_of((item,), tensor, place)]
+            if named != found:
+                self.elaborator.context.refuse("bad-argument", "`over` names each axis once, in the order of the value's axes", place)
+        return found
+
 
 Body = Callable[["Expressions", Bound], Value]
 MAXIMUM_PARTS = 10_000
@@ -92,10 +103,15 @@ def call(elaborator: Expressions, name: str, arguments: Arguments, site: Express
     for key in signature.names[: signature.required]:
         if key not in values:
             context.refuse("missing-argument", f"`{name}` needs `{key}`", site.span)
-    if any(isinstance(v, Poison) for v, _ in values.values()):
+    if any(is_poisoned(v) for v, _ in values.values()):
         raise Refused
     with context.shapes(site.span, list(values.values())), elaborator.at(site.span):
         return signature.body(elaborator, Bound(elaborator, values, site.span))
+
+
+def is_poisoned(value: Value) -> bool:
+    """True for what failed before, and for lists with such an entry: the mistake is known."""
+    return isinstance(value, Poison) or (isinstance(value, tuple) and any(isinstance(v, Poison) for v in value))
 
 
 # --- bodies --------------------------------------------------------------------------------------------------------------------------
@@ -264,7 +280,7 @@ def _along(a: Bound, name: str, count: int, default: int, least: int) -> tuple[i
 
 def _pad(e: Expressions, a: Bound) -> Value:
     x = a.tensor("x")
-    axes = a.axes("over", x)
+    axes = a.axes_in_order("over", x)
     number = a.values["value"][0] if "value" in a.values else 0
     if not isinstance(number, int | float) or isinstance(number, bool):
         e.context.refuse("type-mismatch", f"`value` is a number, not {describe(number)}", a.values["value"][1])
@@ -278,7 +294,7 @@ def _pad(e: Expressions, a: Bound) -> Value:
 
 
 def _sliding(e: Expressions, a: Bound, x: Tensor, size: tuple[int, ...] | None = None) -> Sliding:
-    axes = a.axes("over", x)
+    axes = a.axes_in_order("over", x)
     if not axes or axes[0] < int(e.context.batched(x)):
         e.context.refuse("bad-argument", "windows slide along axes of a sample", a.span)
     count = len(axes)
@@ -300,7 +316,8 @@ def _overlap_add(e: Expressions, a: Bound) -> Value:
     axes, build, lead = a.axes("over", x), e.context.build, int(e.context.batched(x))
     shape, inside = build.type(x.node).shape, range(axes[-1] + 1, axes[-1] + 1 + len(axes))
     if inside.stop > len(shape):
-        raise ShapeError(f"{e.context.spell(x)} has no {len(axes)} axes of windows behind those that count them", (0,))
+        wanted = "an axis" if len(axes) == 1 else f"{len(axes)} axes"
+        raise ShapeError(f"{e.context.spell(x)} lacks {wanted} of windows' elements behind those that count the windows", (0,))
     sliding = _sliding(e, a, x, tuple(d for n in inside if isinstance(d := shape[n], int)))
     counts = [d for n in axes if isinstance(d := shape[n], int)]
     lengths = tuple(s * (count - 1) + sliding.reach(n) for n, (s, count) in enumerate(zip(sliding.stride, counts, strict=True)))
@@ -358,12 +375,23 @@ def _length(e: Expressions, a: Bound) -> Value:
 
 def _as_list(e: Expressions, a: Bound) -> Value:
     value, place = a.values["value"]
-    count = a.integer("count")
-    if not isinstance(value, tuple):
-        return (value,) * count
-    if len(value) != count:
-        e.context.refuse("bad-argument", f"one value or a list of {count} is wanted here, not of {len(value)}", place)
-    return value
+    count, items = a.integer("count"), a.values["value"][0]
+    items = value if isinstance(value, tuple) else (value,) * count
+    what, least = a.values["what"][0] if "what" in a.values else None, a.integer("least") if "least" in a.values else 0
+    wrong = what is not None and any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in items)
+    if wrong or len(items) != count:
+        each = f"a whole number of at least {least}" if what is not None else "one value"
+        several = f", or a list of {count} of them" if count > 1 else ""
+        found = f"a list of {len(value)}" if isinstance(value, tuple) and len(value) != count else shown(value)
+        e.context.refuse("bad-argument", f"{what or 'what is wanted here'} is {each}{several}, not {found}", place)
+    return items
+
+
+def shown(value: Value) -> str:
+    """A value in words, lists of numbers as they are written."""
+    if isinstance(value, tuple) and all(isinstance(v, int | float) for v in value):
+        return f"[{', '.join(map(str, value))}]"
+    return describe(value)
 
 
 def _reverse(e: Expressions, a: Bound) -> Value:
@@ -401,7 +429,7 @@ TABLE: dict[str, Signature] = {
     "transpose": Signature(("x", "order"), 1, _permute),
     "concat": Signature(("values", "axis"), 1, _concat),
     "reverse": Signature(("x", "over"), 1, _reverse),
-    "as_list": Signature(("value", "count"), 2, _as_list),
+    "as_list": Signature(("value", "count", "least", "what"), 2, _as_list),
     "split": Signature(("x", "parts"), 2, _split),
     "einsum": Signature(("form", "a", "b"), 3, _einsum),
     "pad": Signature(("x", "over", "before", "after", "value"), 2, _pad),

@@ -74,10 +74,10 @@ def place_of(graph: Graph, places: Mapping[int, Placement], number: int) -> Plac
     return None if source is None else view(graph, number, source)
 
 
-def in_frame(graph: Graph, number: int) -> bool:
-    """True for a value in a frame, or a view of one: it is read where it was placed, however cheap it would be to compute."""
+def is_placed(graph: Graph, places: Mapping[int, Placement], number: int) -> bool:
+    """True for a view that has a place of its own, or shows one that has: it is read there, however cheap it would be to compute."""
     while graph[number].op.has(Trait.VIEW):
-        if isinstance(graph[number].op, Pad):
+        if number in places or isinstance(graph[number].op, Pad):
             return True
         number = graph[number].inputs[0]
     return False
@@ -127,7 +127,7 @@ class Body:
     def _placement(self, number: int) -> Placement | None:
         """Where a value is loaded from; None when it is computed here."""
         source = base(self.graph, number)
-        if source in self.members or (source in self.free and not in_frame(self.graph, number)):
+        if source in self.members or (source in self.free and not is_placed(self.graph, self.places, number)):
             return None
         return place_of(self.graph, self.places, number)
 

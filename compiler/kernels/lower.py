@@ -18,10 +18,10 @@ from ..ir.types import Shape, TensorType
 from ..ir.windows import Pad, Weave
 from ..passes.fusion import Cluster, Fusion, base
 from ..source import Span
-from .body import Body, Point, access, identity, in_frame, place_of
+from .body import Body, Point, access, identity, is_placed, place_of
 from .model import Access, Axis, Constant, Extents, Kernel, Load, Nest, Store, kernel_axes, loads, stores
 from .model import Contract as ContractKernel
-from .placement import Frame, Placement, blocked, dense, elements, framed, part_of, strips, with_frame
+from .placement import Frame, Placement, blocked, dense, elements, framed, part_of, reshaped, strips, with_frame
 from .program import Launch
 
 EARLY_POINTS = 4096
@@ -74,9 +74,22 @@ class _Lowering:
             if self.graph[number].op.has(Trait.JOIN):
                 self.place_operands(number, whole)
         live = self.graph.live()
-        for node in self.graph:
-            if node.id in live and isinstance(node.op, Pad) and place_of(self.graph, self.places, node.id) is None:
-                self.framed_copy(node, node.op)
+        for node in (n for n in self.graph if n.id in live and n.op.has(Trait.VIEW)):
+            if isinstance(node.op, Pad | Reshape) and base(self.graph, node.id) in self.places:
+                self.view_or_copy(node)
+
+    def view_or_copy(self, node: Node) -> None:
+        """A frame or a reshape that cannot be seen where the value lies is a copy of it."""
+        if place_of(self.graph, self.places, node.id) is not None:
+            return
+        inner = self.graph.type(node.inputs[0])
+        if isinstance(node.op, Pad):
+            self.framed_copy(node, node.op)
+        else:
+            self.places[node.id] = place = self.temporary(f"t{node.id}", node.type)
+            under = reshaped(place, inner.shape)
+            assert under is not None, "what lies dense can be seen under any shape"
+            self.copy(node.inputs[0], under)
 
     def place_operands(self, number: int, whole: Set[int]) -> None:
         """Operands of a join in their parts of it, but for `whole` values, which cannot have gaps.
@@ -109,12 +122,9 @@ class _Lowering:
         return place
 
     def operand(self, number: int) -> Placement:
-        """The placement of a contraction's operand; a view that strides cannot express is copied first."""
+        """The placement of a contraction's operand."""
         found = place_of(self.graph, self.places, number)
-        if found is None:
-            self.places[number] = self.temporary(f"t{number}", self.graph.type(number))
-            self.copy(number, self.places[number], inline=True)
-            return self.places[number]
+        assert found is not None, "what a contraction reads is stored, and views of it are seen or copied"
         return found
 
     def copy(self, number: int, target: Placement, *, inline: bool = False) -> None:
@@ -276,7 +286,7 @@ def read_whole(graph: Graph) -> set[int]:
     """Values that a reshape reads as they lie (not in a frame, which has a copy if need be): they want no gaps."""
     live = graph.live()
     inner = (node.inputs[0] for node in graph if node.id in live and isinstance(node.op, Reshape))
-    return {base(graph, number) for number in inner if not in_frame(graph, number)}
+    return {base(graph, number) for number in inner if not is_placed(graph, {}, number)}
 
 
 def domain_axes(shape: Shape) -> tuple[Axis, ...]:

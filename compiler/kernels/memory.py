@@ -74,7 +74,7 @@ def plan(
 def _company(place: Placement) -> object:
     """What may lie in the same bytes at other times: with a frame of zeros only what leaves the same elements of it alone."""
     zeros = any(map(any, place.frame)) and not place.fill
-    return (place.shape[1:], place.strides, place.frame, place.dtype) if zeros else None
+    return (place.shape, place.strides, place.frame, place.dtype) if zeros else None
 
 
 def _share(group: Sequence[Lifetime]) -> tuple[dict[str, int], int]:

@@ -225,6 +225,11 @@ def _askew(source: Placement, old: Shape, op: Skew) -> Placement:
     return replace(source, strides=tuple(strides), offset=offset)
 
 
+def reshaped(source: Placement, shape: Shape) -> Placement | None:
+    """The same elements under another shape, None when strides cannot express it."""
+    return _reshape(replace(source, shape=shape, frame=()), source.shape, shape)
+
+
 def _reshape(source: Placement, before: Shape, shape: Shape) -> Placement | None:
     """Strides under another shape when groups of axes are contiguous, as NumPy does without copying."""
     lead = 1 if before and isinstance(before[0], Symbol) else 0

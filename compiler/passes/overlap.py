@@ -210,14 +210,12 @@ class _Gather:
                 return self._is_zero(number)
 
     def _is_counted(self, number: int) -> bool:
-        """True when a value is made of something that windows count, which beyond its edge may be anything, even infinite."""
+        """True when a value is made of what differs from window to window: where none shows an element, it may even be infinite."""
         node = self.build.graph[number]
         if node.op.has(Trait.ELEMENTWISE):
             return any(self._is_counted(i) for i in node.inputs)
         if isinstance(node.op, Window):
-            shape = self.build.type(node.inputs[0]).shape
-            ends = [first + length for first, length in zip(self.op.offset, self.op.lengths, strict=True)]
-            return any(isinstance(d := shape[a], int) and d < end for a, end in zip(self.sliding.axes, ends, strict=True))
+            return True
         return isinstance(node.op, Broadcast) and not set(self.sliding.axes).isdisjoint(node.op.axes)
 
     def _is_zero(self, number: int) -> bool:
