@@ -27,7 +27,7 @@ from .ir.build import Build
 from .ir.evaluate import evaluate
 from .ir.graph import NOWHERE, Graph, Node, rewrite
 from .ir.op import Array
-from .ir.ops import Reduce, Source
+from .ir.ops import Reduce, Source, batched
 from .ir.types import BATCH, F32, F64, I32, DType, Shape, TensorType
 from .kernels.lower import Lowered, lower
 from .kernels.memory import plan
@@ -243,14 +243,19 @@ class Blueprint:
         return done.states
 
     def _progress(self, graph: Graph, loss: int) -> Stage | None:
-        """Accumulators of loss and metrics while training; figures that need several passes are left to evaluation."""
+        """Accumulators of loss and metrics while training; figures that need several passes are left to evaluation.
+
+        What makes the loss of a sample is what the step computes on its batch, a normalisation over the batch too.
+        """
         build = Build(graph, self.real)
+        sample = self.training.graph.outputs["loss"]
+        within = frozenset(graph.ancestors([sample])) if batched(graph.type(sample).shape) else frozenset[int]()
         results = {"loss": loss}
         for name, value in self.training.graph.outputs.items():
             if name.startswith("metric:"):
                 results[name.removeprefix("metric:")] = mean_over_batch(build, value)
-        single = {name: value for name, value in results.items() if passes_over(graph, value) == 1}
-        stages = split_stream(graph, single, "train:")
+        single = {name: value for name, value in results.items() if passes_over(graph, value, within) == 1}
+        stages = split_stream(graph, single, "train:", within)
         for accumulator in stages[0].accumulators if stages else ():
             carry(graph, part_of(accumulator), accumulator)
         return stages[0] if stages else None

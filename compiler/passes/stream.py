@@ -11,7 +11,7 @@ are carried in f64, in the fixed order of the batches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from ..ir.elementwise import Cast, Elementwise
@@ -63,29 +63,32 @@ def reduces_batch(graph: Graph, node: Node) -> bool:
     return isinstance(node.op, Contract) or (isinstance(node.op, Reduce) and node.op.kind in COMBINE)
 
 
-def split_stream(graph: Graph, results: Mapping[str, int], owner: str = "") -> list[Stage]:
-    """The passes that compute unbatched `results` over a whole set, in order; `owner` sets its accumulators apart from others'."""
+def split_stream(graph: Graph, results: Mapping[str, int], owner: str = "", within: Set[int] = frozenset()) -> list[Stage]:
+    """The passes that compute unbatched `results` over a whole set, in order; `owner` sets its accumulators apart from others'.
+
+    What is `within` a batch stays so: its reductions over the batch (a normalisation's) are not carried on.
+    """
     live = graph.ancestors(list(results.values()))
-    level = _levels(graph, live)
+    level = _levels(graph, live, within)
     stages = []
     for number in range(1, max((level[r] for r in results.values()), default=0) + 1):
-        frontier = [n for n in sorted(live) if reduces_batch(graph, graph[n]) and level[n] == number]
+        frontier = [n for n in sorted(live - within) if reduces_batch(graph, graph[n]) and level[n] == number]
         stages.append(_stage(graph, live, level, number, frontier, results, owner))
     return stages
 
 
-def passes_over(graph: Graph, value: int) -> int:
-    """How many passes over the rows a value needs."""
-    return _levels(graph, graph.ancestors([value]))[value]
+def passes_over(graph: Graph, value: int, within: Set[int]) -> int:
+    """How many passes over the rows a value needs, when what is `within` a batch needs none."""
+    return _levels(graph, graph.ancestors([value]), within)[value]
 
 
-def _levels(graph: Graph, live: set[int]) -> dict[int, int]:
+def _levels(graph: Graph, live: set[int], within: Set[int]) -> dict[int, int]:
     """How many passes each value needs."""
     level: dict[int, int] = {}
     for node in graph:
         if node.id in live:
             inner = max((level[i] for i in node.inputs), default=0)
-            level[node.id] = inner + reduces_batch(graph, node)
+            level[node.id] = inner + (node.id not in within and reduces_batch(graph, node))
     return level
 
 
