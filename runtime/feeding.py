@@ -48,7 +48,14 @@ def read_rows(model: Model, path: Path) -> Table:
 
 
 def split_table(model: Model, table: Table) -> Split:
-    """Training and test rows by the model's seed; names of classes are learned from the training rows unless they are known."""
+    """Training and test rows: as the source keeps them apart, else by the model's seed.
+
+    Names of classes are learned from the training rows unless they are known.
+    """
+    if table.test is not None:
+        if not model.vocabularies:
+            model.vocabularies = learn_vocabularies(list(model.fields.values()), table, np.arange(table.rows))
+        return Split(model.arrays(table, targets=True), model.arrays(table.test, targets=True))
     share = model.blueprint.data_settings.test
     rows = len(next(iter(table.values()), ()))
     rest, part = split_rows(rows, share, model.seed) if share else (np.arange(rows), None)

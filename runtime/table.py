@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,12 @@ import numpy as np
 from ..compiler.diagnostics import did_you_mean
 from ..compiler.errors import DataError, ResourceError
 from .csv_reader import is_number, read_csv
+from .idx import column_of, read_folder, read_idx
 from .limits import LIMITS, Limits
 from .npz import read_npy, read_npz
 
 Array = np.ndarray[Any, Any]
+IDX_NAME = re.compile(r"(\.idx|-idx[0-9]-[a-z]+)(\.gz)?$")
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,11 @@ def _index(index: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Table(Mapping[str, Array]):
-    """Arrays by name, all with the same number of rows."""
+    """Arrays by name, all with the same number of rows; `test` are rows that the source itself keeps for the test."""
 
     arrays: Mapping[str, Array]
     origin: Origin = Origin()
+    test: Table | None = None
 
     def __post_init__(self) -> None:
         single = [name for name, array in self.arrays.items() if array.ndim == 0]
@@ -97,19 +101,32 @@ def _tsv(path: Path, limits: Limits, text: Collection[str]) -> Table:
     return Table(read_csv(path, limits, separator="\t", text=text), Origin(str(path), first_row=2))
 
 
+def _idx(path: Path, limits: Limits, _: Collection[str]) -> Table:
+    array = read_idx(path, limits)
+    return Table({column_of(array): array}, Origin(str(path)))
+
+
+def _folder(path: Path, limits: Limits) -> Table:
+    training, test = read_folder(path, limits)
+    origin = Origin(str(path))
+    return Table(training or test or {}, origin, Table(test, origin) if test else None)
+
+
 READERS: dict[str, Callable[[Path, Limits, Collection[str]], Table]] = {".npz": _npz, ".npy": _npy, ".csv": _csv, ".tsv": _tsv}
 
 
 def read_table(path: str | os.PathLike[str], limits: Limits = LIMITS, *, text: Collection[str] = ()) -> Table:
-    """The table in a file, by the suffix of its name: .npz, .npy, .csv or .tsv.
+    """The table in a file, by the suffix of its name: .npz, .npy, .csv or .tsv; in an IDX file; or in a folder of IDX files.
 
     Columns named in `text` stay text although they look like numbers: those whose labels have a vocabulary. Raises DataError
     for a damaged file or one over the limits, ResourceError when it does not fit the memory of this machine.
     """
-    reader = READERS.get(Path(path).suffix.lower())
-    if reader is None:
-        raise DataError(f"{path}: data is read from {', '.join(READERS)} files; convert it to one of them")
     try:
+        if Path(path).is_dir():
+            return _folder(Path(path), limits)
+        reader = READERS.get(Path(path).suffix.lower(), _idx if IDX_NAME.search(Path(path).name) else None)
+        if reader is None:
+            raise DataError(f"{path}: data is read from {', '.join(READERS)} and IDX files; convert it to one of them")
         return reader(Path(path), limits, text)
     except MemoryError:
         raise ResourceError(f"{path}: does not fit the memory of this machine; split the file") from None
@@ -122,7 +139,8 @@ def select_columns(table: Table, columns: Mapping[str, Sequence[str]]) -> Table:
     """
     joined = {name: _joined(table, name, tuple(wanted)) for name, wanted in columns.items()}
     origin = Origin(table.origin.file, table.origin.first_row, {name: tuple(wanted) for name, wanted in columns.items()})
-    return Table({**table.arrays, **joined}, origin)
+    test = select_columns(table.test, columns) if table.test is not None else None
+    return Table({**table.arrays, **joined}, origin, test)
 
 
 def _joined(table: Table, name: str, columns: tuple[str, ...]) -> Array:

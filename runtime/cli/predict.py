@@ -20,7 +20,7 @@ SHOWN_VALUES = 8
 
 @click.command("predict")
 @model_argument()
-@data_option("Rows of the inputs: .npz, .npy, .csv or .tsv.", required=True)
+@data_option("Rows of the inputs: .npz, .npy, .csv, .tsv, IDX or a folder of IDX files.", required=True)
 @click.option(
     "-o", "output", metavar="OUT", type=click.Path(path_type=Path, dir_okay=False), help="Write all predictions to a .npz or .csv file."
 )
@@ -36,7 +36,8 @@ def command(model: Path, data: Path, output: Path | None, threads: int | None) -
     if output is not None and output.suffix.lower() not in (".npz", ".csv"):
         raise click.UsageError(f"predictions are written to a file that ends in .npz or .csv, not {output.suffix or 'no suffix'}")
     loaded = load(model, threads=threads)
-    found = columns(loaded, loaded.predict(_inputs(loaded, read_rows(loaded, data))))
+    read = read_rows(loaded, data)
+    found = columns(loaded, loaded.predict(_inputs(loaded, read.test or read)))
     if output is None:
         click.echo(_table(found))
         return

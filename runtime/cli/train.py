@@ -51,7 +51,7 @@ class Watch:
 
 @click.command("train")
 @file_argument()
-@data_option("Rows to train on: .npz, .npy, .csv or .tsv.  [default: the source of the data block]")
+@data_option("Rows to train on: .npz, .npy, .csv, .tsv, IDX or a folder of IDX files.  [default: the source of the data block]")
 @click.option(
     "-o", "output", metavar="MODEL", type=click.Path(path_type=Path, dir_okay=False), help="Where to save.  [default: NAME.safetensors]"
 )
