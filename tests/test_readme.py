@@ -32,6 +32,10 @@ def test_the_optimizer_is_that_of_the_library() -> None:
     assert blocks("nn")[1].strip() in library
 
 
+def test_the_block_is_that_of_the_example() -> None:
+    assert blocks("nn")[2].strip() in (EXAMPLES / "resnet20.nn").read_text(encoding="utf-8")
+
+
 def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(EXAMPLES / "digits.nn", tmp_path)
     monkeypatch.chdir(tmp_path)
