@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.backend.program import Native, build
+from ..compiler.deadline import deadline
 from ..compiler.driver import RUNTIME, Blueprint
 from ..compiler.errors import DataError, RanvierError, ResourceError
 from ..compiler.frontend.context import Parameter, StateVariable
@@ -228,8 +229,9 @@ class Model:
     def entry(self, name: str) -> Entry:
         """The native program of an entry, compiled at the first use, its context up to date."""
         if name not in self._entries:
-            program = self.blueprint.program(name)
-            native = build(program, self.blueprint.target, self.team.threads)
+            with deadline():
+                program = self.blueprint.program(name)
+                native = build(program, self.blueprint.target, self.team.threads)
             context = np.zeros(native.layout.words, dtype=np.int64)
             scratch = allocate(max(native.scratch_stride * self.team.threads, 64))
             self._entries[name] = Entry(native, context, int(context.ctypes.data), scratch, self.team)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..deadline import check
 from .target import Target
 
 OPTIONS: dict[str, Any] = {"opt": 2, "reloc": "pic", "codemodel": "small"}
@@ -48,6 +49,7 @@ class Linked:
 
 def compile_object(text: str, target: Target) -> bytes:
     """The object file of a module. Raises RuntimeError where the text is not valid IR, which is a mistake of a generator."""
+    check("making machine code")
     module = _module(text, target)
     result: bytes = _machine(target).emit_object(module)
     return result

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..deadline import check
 from ..kernels.model import Contract, Kernel
 from ..kernels.program import Program
 from . import cache, jit
@@ -130,6 +131,7 @@ def _emit_all(kernels: Sequence[Kernel], target: Target, capacity: int, threads:
     made: dict[Kernel, Emitted] = {}
     for kernel in kernels:
         if kernel not in made:
+            check("generating code")
             made[kernel] = emit(kernel, target, capacity, threads)
     return [made[kernel] for kernel in kernels]
 

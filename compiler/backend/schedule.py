@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..deadline import check
 from ..ir.elementwise import ROWS
 from ..ir.types import BATCH
 from ..kernels.model import Access, Apply, Axis, Contract, Fold, Kernel, Nest, kernel_axes, loads, points, stores
@@ -210,6 +211,7 @@ def plan(program: Program, grids: Sequence[Grid], threads: int) -> tuple[Step, .
     steps: list[Step] = []
     pending = Pending(program.buffers)
     for n, launch in enumerate(program.launches):
+        check("sharing out work")
         if n == program.checks:
             pending.clear()
         modes = (SERIAL,) if n < program.checks else _modes(launch.kernel, grids[n], costs[n])

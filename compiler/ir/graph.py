@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..deadline import check
 from ..source import Span
 from .types import TensorType
 
@@ -142,6 +143,8 @@ class Graph:
         return seen
 
 
+NODES_A_CHECK = 256
+
 Rule = Callable[[Graph, Node, tuple[int, ...]], int | None]
 
 
@@ -153,6 +156,8 @@ def rewrite(graph: Graph, rule: Rule, *, keep: set[int] | None = None) -> Graph:
     new = Graph(graph.name)
     number: dict[int, int] = {}
     for node in graph:
+        if not node.id % NODES_A_CHECK:
+            check("rewriting the graph")
         if keep is not None and node.id not in keep:
             continue
         operands = tuple(number[i] for i in node.inputs)

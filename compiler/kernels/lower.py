@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
+from ..deadline import check
 from ..ir.graph import Graph, Node
 from ..ir.op import Trait
 from ..ir.ops import Concat, Contract, Reshape, Source
@@ -141,6 +142,7 @@ class _Lowering:
 
     def cluster(self, cluster: Cluster) -> None:
         """The kernel of a cluster."""
+        check("writing kernels")
         first = self.graph[cluster.nodes[0]]
         if first.op.has(Trait.JOIN):
             self.join(first.id)
@@ -319,6 +321,7 @@ def schedule(launches: Sequence[Launch], in_place: Mapping[str, Placement], temp
     early = _early(launches)
     pending, result, late = sorted(range(len(launches)), key=lambda n: n not in early), list[Launch](), list[Launch]()
     while pending:
+        check("ordering kernels")
         number = next((n for n in pending if waiting.may_read(n) and waiting.may_replace(n)), None)
         if number is not None:
             launch = launches[number]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..deadline import check
 from ..ir.graph import Graph, Node
 from ..ir.op import Trait
 from ..ir.ops import Broadcast, Reduce, Reshape, Source
@@ -93,6 +94,7 @@ class _Fuser:
         self.find_reduced()
         for node in self.graph:
             if node.id in self.live:
+                check("fusing operations")
                 self.place(node)
 
     def must_store(self) -> None:
