@@ -343,7 +343,10 @@ class Model:
     # --- what it does
 
     def step(self, data: Mapping[str, Any]) -> float:
-        """One training step on a batch of at most `capacity` rows; returns the loss before the step (without penalties)."""
+        """One training step on a batch of at most `capacity` rows; returns the loss before the step (without penalties).
+
+        Floats that fit as they are go in unseen, so a NaN among them comes out as the loss; `fit` looks at every value first.
+        """
         call = self._calls.get("train")
         if call is None or call.generation != self.memory.generation:
             call = self._call("train", targets=True)
@@ -366,7 +369,10 @@ class Model:
         return float(self._calls["gradients"].results.view[0])
 
     def predict(self, data: Any) -> Array:
-        """The prediction for any number of rows: the `predict` of the model, [rows, …]."""
+        """The prediction for any number of rows: the `predict` of the model, [rows, …].
+
+        Floats that fit as they are go in unseen: a row with a NaN gives what the arithmetic makes of it.
+        """
         call = self._calls.get("predict")
         if call is None or call.generation != self.memory.generation:
             self._need_fit()
