@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from . import first, report, steady
 from .peers import PEERS
-from .work import NETWORKS
+from .work import NETWORKS, Network
 
 FULL, QUICK = steady.Effort(blocks=15, seconds=0.2), steady.Effort(blocks=3, seconds=0.02)
 TIMES_FROM_NOTHING = 5
@@ -30,12 +31,26 @@ def main(quick: bool, threads: str, only: tuple[str, ...], json_file: Path | Non
         say(f"not timed: {PEERS[peer].title} (missing: {PEERS[peer].missing})")
         peers.remove(peer)
     networks = [n for n in NETWORKS if n.name in only] or list(NETWORKS[: 1 if quick else None])
-    effort = QUICK if quick else FULL
-    rows = [row for count in threads.split(",") for n in networks for row in steady.measure(peers, n, int(count), effort, say)]
-    times = first.measure(peers, 1 if quick else TIMES_FROM_NOTHING, say)
-    report.show(rows, times, markdown=markdown)
-    if json_file:
-        report.write_json(json_file, rows, times)
+    work = [(network, int(count)) for count in threads.split(",") for network in networks]
+    found = report.Found([], {})
+    try:
+        for _ in measured(found, peers, work, quick=quick):
+            if json_file:
+                report.write_json(json_file, found)
+    finally:
+        report.show(found, markdown=markdown)
+
+
+def measured(found: report.Found, peers: list[str], work: list[tuple[Network, int]], *, quick: bool) -> Iterator[None]:
+    """Measure one thing after another; a turn ends when something more has been found."""
+    for network, threads in work:
+        rows = steady.measure(peers, network, threads, QUICK if quick else FULL, say)
+        report.show_early(rows)
+        found.rows.extend(rows)
+        yield
+    for line, peer, seconds in first.measure(peers, 1 if quick else TIMES_FROM_NOTHING, say):
+        found.first.setdefault(line, {})[peer] = seconds
+        yield
 
 
 def say(text: str) -> None:

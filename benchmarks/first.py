@@ -8,13 +8,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from .peers import PEERS
 from .work import NETWORKS
 
-NETWORK = 1
+Found = tuple[str, str, float]
+"""The line of the table, the peer, and seconds."""
+
+NETWORK, OURS = "784-256-128-10", ("resnet-20",)
+"""The network whose first step everyone takes, and those of which Ranvier alone does: another compiles them for a minute."""
+
 DIGITS = Path(__file__).parents[1] / "examples" / "digits.nn"
 
 FIRST_STEP = """
@@ -39,43 +45,66 @@ print(time.perf_counter() - start)
 """
 
 
-def measure(peers: list[str], times: int, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
-    """Seconds by what is done and by peer."""
-    libraries = {peer: PEERS[peer].library for peer in peers if peer not in ("compiled", "scan")}
-    say("imports")
+def measure(peers: list[str], times: int, say: Callable[[str], None]) -> Iterator[Found]:
+    """What happens once a process, as it is measured; of a peer that fails nothing, the reason having been said."""
     bare = running("pass", times)
-    found = {"import": {peer: running(f"import {library}", times) - bare for peer, library in libraries.items()}}
-    found["`ranvier --help`"] = {"ranvier": median(times, [sys.executable, "-m", "ranvier", "--help"])}
-    name = NETWORKS[NETWORK].name
-    cold, warm = found[f"first step of {name}, cold"], found[f"first step of {name}, warm"] = {}, {}
     for peer in peers:
-        say(f"first step: {PEERS[peer].title}")
-        code = FIRST_STEP.format(network=NETWORK, module=PEERS[peer].module)
-        if peer != "scan" and (pair := cold_and_warm(peer, code, times)):
-            cold[peer], warm[peer] = pair
-    if "ranvier" in peers and (pair := cold_and_warm("ranvier", DIGITS_STEP.format(path=str(DIGITS)), times)):
-        found["first step of digits.nn, cold"], found["first step of digits.nn, warm"] = ({"ranvier": seconds} for seconds in pair)
-    return found
+        if peer not in ("compiled", "scan"):
+            yield from tried(["import"], peer, partial(more_than, bare, f"import {PEERS[peer].library}", times), say)
+    if "ranvier" in peers:
+        yield from tried(["`ranvier --help`"], "ranvier", partial(helping, times), say)
+    for name, code, peer in first_steps(peers):
+        lines = [f"first step of {name}, cold", f"first step of {name}, warm"]
+        yield from tried(lines, peer, partial(cold_and_warm, peer, code, times), say)
 
 
-def cold_and_warm(peer: str, code: str, times: int) -> tuple[float, float] | None:
-    """Seconds that the code prints, with an empty folder of kept code and with a filled one; None where it prints nothing."""
+def first_steps(peers: list[str]) -> Iterator[tuple[str, str, str]]:
+    """What is trained, the code of a process that does a step, and the peer."""
+    for name in NETWORK, *OURS:
+        index = [network.name for network in NETWORKS].index(name)
+        for peer in peers:
+            if peer == "ranvier" or (name == NETWORK and peer != "scan"):
+                yield name, FIRST_STEP.format(network=index, module=PEERS[peer].module), peer
+    if "ranvier" in peers:
+        yield DIGITS.name, DIGITS_STEP.format(path=str(DIGITS)), "ranvier"
+
+
+def tried(lines: Sequence[str], peer: str, action: Callable[[], Sequence[float]], say: Callable[[str], None]) -> Iterator[Found]:
+    """The seconds that an action gives for some lines; nothing where it gives none or a process fails."""
+    say(f"{lines[0]}: {PEERS[peer].title}")
+    try:
+        yield from ((line, peer, seconds) for line, seconds in zip(lines, action(), strict=False))
+    except subprocess.CalledProcessError as error:
+        say(f"left out: {PEERS[peer].title}: exit status {error.returncode}\n{error.stderr}")
+
+
+def cold_and_warm(peer: str, code: str, times: int) -> tuple[float, ...]:
+    """Seconds that the code prints, with an empty folder of kept code and with a filled one; nothing where it prints nothing."""
     pairs = []
     for _ in range(times):
         with tempfile.TemporaryDirectory() as folder:
             kept = {PEERS[peer].cache: os.path.join(folder, "kept")} if PEERS[peer].cache else {}
             printed = [output(code, PEERS[peer].variables(1) | kept) for _ in range(2)]
             if not all(printed):
-                return None
+                return ()
             pairs.append([float(text) for text in printed])
-    cold, warm = (statistics.median(column) for column in zip(*pairs, strict=True))
-    return cold, warm
+    return tuple(statistics.median(column) for column in zip(*pairs, strict=True))
 
 
 def output(code: str, variables: dict[str, str]) -> str:
     """What a process prints."""
     environment = {**os.environ, **variables}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def more_than(seconds: float, code: str, times: int) -> list[float]:
+    """Seconds by which a process that runs some Python takes longer."""
+    return [running(code, times) - seconds]
+
+
+def helping(times: int) -> list[float]:
+    """Seconds until the command line has told how it is used."""
+    return [median(times, [sys.executable, "-m", "ranvier", "--help"])]
 
 
 def running(code: str, times: int) -> float:
@@ -91,5 +120,5 @@ def median(times: int, command: list[str]) -> float:
 def whole(command: list[str]) -> float:
     """Seconds of a process from start to end."""
     start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, text=True)
     return time.perf_counter() - start

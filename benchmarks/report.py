@@ -6,8 +6,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,18 +20,36 @@ from .steady import Row
 from .work import JOBS
 
 PACKAGES = ("ranvier", "llvmlite", "numpy", "torch", "jax", "onnxruntime", "scikit-learn")
-FirstTimes = dict[str, dict[str, float]]
+WIDTH = 200
+"""Of tables that go to a file."""
+
+MISSING = "—"
+"""In the cell of a peer that does not do this, or failed."""
 
 
-def show(rows: Sequence[Row], first: FirstTimes, *, markdown: bool) -> None:
+@dataclass(frozen=True)
+class Found:
+    """All that has been measured so far: rows, and seconds of what happens once a process by line and peer."""
+
+    rows: list[Row]
+    first: dict[str, dict[str, float]]
+
+
+def show(found: Found, *, markdown: bool) -> None:
     """Print a table of ratios for each number of threads, and one of the times from nothing."""
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     style = box.MARKDOWN if markdown else box.SIMPLE_HEAD
     console.print(machine(), soft_wrap=True)
-    for threads in sorted({row.threads for row in rows}):
-        console.print(steady_table([row for row in rows if row.threads == threads], threads, style))
-    if first:
-        console.print(first_table(first, style))
+    for threads in sorted({row.threads for row in found.rows}):
+        console.print(steady_table([row for row in found.rows if row.threads == threads], threads, style))
+    if found.first:
+        console.print(first_table(found.first, style))
+
+
+def show_early(rows: Sequence[Row]) -> None:
+    """Print what has just been measured beside the results: it is kept whatever becomes of the rest."""
+    if rows:
+        Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH).print(steady_table(rows, rows[0].threads, box.SIMPLE_HEAD))
 
 
 def steady_table(rows: Sequence[Row], threads: int, style: box.Box) -> Table:
@@ -42,20 +60,20 @@ def steady_table(rows: Sequence[Row], threads: int, style: box.Box) -> Table:
         table.add_column(title, justify="right")
     for row in rows:
         batch = "1" if row.job == "infer one" else str(row.batch)
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        cells = [microseconds(row.median(peer)) if peer in row.times else "" for peer in peers]
+        ratio = MISSING if row.ratio is None else f"{row.ratio:.2f}"
+        cells = [microseconds(row.median(peer)) if peer in row.times else MISSING for peer in peers]
         table.add_row(row.network, batch, JOBS[row.job], ratio, *cells)
     return table
 
 
-def first_table(first: FirstTimes, style: box.Box) -> Table:
+def first_table(first: Mapping[str, Mapping[str, float]], style: box.Box) -> Table:
     """Milliseconds of what happens once a process."""
     peers = [peer for peer in PEERS if any(peer in times for times in first.values())]
     table = Table("once a process", title="milliseconds", box=style)
     for peer in peers:
         table.add_column(PEERS[peer].title, justify="right")
     for name, times in first.items():
-        table.add_row(name, *(f"{times[peer] * 1e3:,.0f}" if peer in times else "" for peer in peers))
+        table.add_row(name, *(f"{times[peer] * 1e3:,.0f}" if peer in times else MISSING for peer in peers))
     return table
 
 
@@ -93,7 +111,10 @@ def installed(name: str) -> str:
         return ""
 
 
-def write_json(path: Path, rows: Sequence[Row], first: FirstTimes) -> None:
-    """All blocks of all peers, in seconds."""
-    steady = [asdict(row) | {"ratio": row.ratio} for row in rows]
-    path.write_text(json.dumps({"machine": machine(), "steady": steady, "first": first}, indent=1) + "\n", encoding="utf-8")
+def write_json(path: Path, found: Found) -> None:
+    """All blocks of all peers, in seconds. Whoever reads the file meets the whole of it, as it is now or as it was."""
+    steady = [asdict(row) | {"ratio": row.ratio} for row in found.rows]
+    text = json.dumps({"machine": machine(), "steady": steady, "first": found.first}, indent=1)
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(path)

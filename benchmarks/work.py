@@ -1,6 +1,6 @@
-"""The work that everyone is timed on: three networks with their data and first values, and what is done with them.
+"""The work that everyone is timed on: five networks with their data and first values, and what is done with them.
 
-All are perceptrons with ReLU, softmax cross-entropy and Adam (learning rate 1e-3, beta 0.9 and 0.999, epsilon 1e-8), in f32.
+All have softmax cross-entropy and Adam (learning rate 1e-3, beta 0.9 and 0.999, epsilon 1e-8), in f32.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from .layers import CNN, RESNET_20, Array, Layers, Shape, Tree, first_averages, first_parameters, perceptron, through
+
 Job = Callable[[int], None]
 """Does something a number of times; what it started is finished when it returns."""
 
@@ -29,28 +29,39 @@ LEARNING_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 
 @dataclass(frozen=True)
 class Network:
-    """A perceptron by the sizes of its layers, the rows of a training step, and the steps of an epoch."""
+    """A network by its layers: its name, the file with it in Ranvier's language, the shape of a row (an image: channels last).
 
-    sizes: tuple[int, ...]
+    A training step takes `batch` rows, an epoch `batches` steps. The last layer gives logits.
+    """
+
+    name: str
+    file: str
+    shape: Shape
+    layers: Layers
     batch: int
     batches: int
 
     @property
-    def name(self) -> str:
-        """As in `784-256-128-10`."""
-        return "-".join(map(str, self.sizes))
-
-    @property
     def source(self) -> Path:
         """The network in Ranvier's language."""
-        return Path(__file__).parent / "models" / f"perceptron_{'_'.join(map(str, self.sizes))}.nn"
+        return Path(__file__).parent / "models" / self.file
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return through(self.layers, self.shape)[0]
+
+    @property
+    def images(self) -> bool:
+        """Whether a row is an image."""
+        return len(self.shape) == 3
 
     @cached_property
     def data(self) -> tuple[Array, Array]:
-        """The rows of an epoch: x f32[rows, inputs] and their classes i64[rows]."""
+        """The rows of an epoch: x f32[rows, ...] and their classes i64[rows]."""
         random, rows = np.random.default_rng(0), self.batch * self.batches
-        x = random.standard_normal((rows, self.sizes[0]), dtype=np.float32)
-        return x, random.integers(0, self.sizes[-1], rows)
+        x = random.standard_normal((rows, *self.shape), dtype=np.float32)
+        return x, random.integers(0, self.classes, rows)
 
     @property
     def one_batch(self) -> tuple[Array, Array]:
@@ -59,14 +70,29 @@ class Network:
         return x[: self.batch], y[: self.batch]
 
     @cached_property
-    def parameters(self) -> list[tuple[Array, Array]]:
-        """The first weight [inputs, units] and bias [units] of each layer."""
-        random = np.random.default_rng(1)
-        pairs = zip(self.sizes, self.sizes[1:], strict=False)
-        return [(random.standard_normal((i, u), dtype=np.float32) / np.float32(i**0.5), np.zeros(u, np.float32)) for i, u in pairs]
+    def parameters(self) -> Tree:
+        """First values of what is trained."""
+        return first_parameters(self.layers, self.shape, np.random.default_rng(1))
+
+    @property
+    def averages(self) -> Tree:
+        """First values of the running averages."""
+        return first_averages(self.layers, self.shape)
 
 
-NETWORKS = (Network((4, 16, 3), 16, 64), Network((784, 256, 128, 10), 64, 32), Network((1024, 2048, 2048, 10), 256, 4))
+def of_sizes(inputs: int, *units: int, batch: int, batches: int) -> Network:
+    """A perceptron with ReLU by the sizes of its layers, named by them as in `784-256-128-10`."""
+    sizes = [str(size) for size in (inputs, *units)]
+    return Network("-".join(sizes), f"perceptron_{'_'.join(sizes)}.nn", (inputs,), perceptron(units), batch, batches)
+
+
+NETWORKS = (
+    of_sizes(4, 16, 3, batch=16, batches=64),
+    of_sizes(784, 256, 128, 10, batch=64, batches=32),
+    of_sizes(1024, 2048, 2048, 10, batch=256, batches=4),
+    Network("cnn-28", "cnn_28.nn", (28, 28, 1), CNN, batch=64, batches=8),
+    Network("resnet-20", "resnet_20.nn", (32, 32, 3), RESNET_20, batch=32, batches=4),
+)
 
 
 class Peer(Protocol):
@@ -76,7 +102,7 @@ class Peer(Protocol):
         """Make the network with its first values."""
 
     def predict(self) -> Array:
-        """Probabilities of the first batch, [batch, classes]."""
+        """Probabilities of the first batch, [batch, classes], by the values that `train` has left."""
 
     def train(self, steps: int) -> list[float]:
         """Do steps on the first batch; the loss before each. Empty where the peer cannot train, or not from given values."""

@@ -47,10 +47,13 @@ class Worker:
         self.module, self.threads = module, threads
         self.chosen: dict[str, Timed] = {}
 
-    def build(self, network: Any) -> tuple[Any, list[float]]:
-        """Make a network, warm it up and choose the fastest way for every job; gives probabilities and losses to check it by."""
+    def build(self, network: Any) -> tuple[Any, list[float], Any]:
+        """Make a network, warm it up and choose the fastest way for every job.
+
+        Gives what to check it by: probabilities, the losses of some steps, and probabilities after them.
+        """
         peer = importlib.import_module(self.module).Choice(network, self.threads)
-        found = peer.predict(), peer.train(CHECKED_STEPS)
+        found = peer.predict(), peer.train(CHECKED_STEPS), peer.predict()
         self.chosen = choose(peer.jobs())
         return found
 

@@ -17,7 +17,7 @@ FOLDERS = ("ranvier", "runtime", "compiler", "grammar")
 MODULES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))
 TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in MODULES}
 
-COMMON = {"source", "diagnostics", "errors"}
+COMMON = {"source", "diagnostics", "errors", "deadline"}
 """Modules at the top of the compiler that know of nothing else in it."""
 
 SEEN = {

@@ -1,12 +1,17 @@
-"""ONNX Runtime: inference, from arrays and with bound buffers."""
+"""ONNX Runtime: inference, from arrays and with bound buffers. Images are channels first, and what can be folded is left to it."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from ..work import Array, Job, Network, times
+from ..layers import EPS, Array, BatchNorm, Convolution, Dense, Flatten, Layer, Layers, MaxPool, MeanPool, Relu, Residual, Tree
+from ..layers import channels_first as converted
+from ..work import Job, Network, times
 
 
 class Choice:
@@ -17,13 +22,14 @@ class Choice:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        self.network = network
         model = network_as_onnx(network).SerializeToString()
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        x = network.one_batch[0]
+        self.x = np.ascontiguousarray(np.moveaxis(x, -1, 1) if network.images else x)
 
     def predict(self) -> Array:
         """See `Peer`."""
-        probabilities: Array = self.session.run(None, {"x": self.network.one_batch[0]})[0]
+        probabilities: Array = self.session.run(None, {"x": self.x})[0]
         return probabilities
 
     def train(self, _: int) -> list[float]:
@@ -32,8 +38,7 @@ class Choice:
 
     def jobs(self) -> dict[str, list[Job]]:
         """See `Peer`."""
-        x = self.network.one_batch[0]
-        return {"infer": self.inferences(x), "infer one": self.inferences(x[:1].copy())}
+        return {"infer": self.inferences(self.x), "infer one": self.inferences(self.x[:1].copy())}
 
     def inferences(self, x: Array) -> list[Job]:
         """Probabilities of rows."""
@@ -43,20 +48,64 @@ class Choice:
         return [times(lambda: self.session.run(None, {"x": x})), times(lambda: self.session.run_with_iobinding(binding))]
 
 
+class Graph:
+    """ONNX operators and the values they hold, as they are added."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.values: list[onnx.TensorProto] = []
+
+    def add(self, operator: str, *inputs: str, values: Tree = (), result: str = "", **attributes: Any) -> str:
+        """The name of what an operator makes of named inputs, followed by values."""
+        held = [self.hold(value) for value in values]
+        result = result or f"result_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, [*inputs, *held], [result], **attributes))
+        return result
+
+    def hold(self, value: Array) -> str:
+        """The name of a constant."""
+        name = f"value_{len(self.values)}"
+        self.values.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def apply(self, layers: Layers, parameters: Tree, averages: Tree, x: str) -> str:
+        """What leaves the last layer."""
+        for layer, own, running in zip(layers, parameters, averages, strict=True):
+            x = self.one_layer(layer, own, running, x)
+        return x
+
+    def one_layer(self, layer: Layer, own: Tree, running: Tree, x: str) -> str:
+        """What leaves a layer."""
+        match layer:
+            case Dense():
+                return self.add("Gemm", x, values=own)
+            case Convolution(_, kernel, stride):
+                return self.add("Conv", x, values=own, strides=[stride] * 2, pads=[kernel // 2] * 4)
+            case BatchNorm():
+                return self.add("BatchNormalization", x, values=own + running, epsilon=EPS)
+            case Relu():
+                return self.add("Relu", x)
+            case MaxPool(size):
+                return self.add("MaxPool", x, kernel_shape=[size] * 2, strides=[size] * 2)
+            case MeanPool():
+                return self.add("Flatten", self.add("GlobalAveragePool", x))
+            case Flatten():
+                return self.add("Flatten", x)
+            case Residual(block, shortcut):
+                branches = zip((block, shortcut), own, running, strict=True)
+                return self.add("Add", *(self.apply(*branch, x) for branch in branches))
+        raise NotImplementedError(layer)
+
+
 def network_as_onnx(network: Network) -> onnx.ModelProto:
     """The network as a graph of ONNX operators."""
-    nodes, values, last = [], [], "x"
-    for number, (weight, bias) in enumerate(network.parameters, 1):
-        values += [numpy_helper.from_array(weight, f"weight_{number}"), numpy_helper.from_array(bias, f"bias_{number}")]
-        nodes.append(helper.make_node("Gemm", [last, f"weight_{number}", f"bias_{number}"], [f"sum_{number}"]))
-        last = f"sum_{number}"
-        if number < len(network.parameters):
-            nodes.append(helper.make_node("Relu", [last], [f"layer_{number}"]))
-            last = f"layer_{number}"
-    nodes.append(helper.make_node("Softmax", [last], ["probabilities"], axis=1))
+    graph = Graph()
+    logits = graph.apply(network.layers, converted(network.layers, network.parameters, network.shape), network.averages, "x")
+    graph.add("Softmax", logits, axis=1, result="probabilities")
+    shape = (network.shape[-1], *network.shape[:-1])
     ends = [
-        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", s])
-        for n, s in (("x", network.sizes[0]), ("probabilities", network.sizes[-1]))
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", *sizes])
+        for name, sizes in (("x", shape), ("probabilities", (network.classes,)))
     ]
-    graph = helper.make_graph(nodes, "perceptron", ends[:1], ends[1:], values)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    made = helper.make_graph(graph.nodes, network.name, ends[:1], ends[1:], graph.values)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -1,76 +1,96 @@
-"""PyTorch, eager: each of Adam's implementations, inference as a module and as a traced and frozen graph."""
+"""PyTorch, eager: each of Adam's implementations, images in both memory formats, predictions by a module and by its traced graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..work import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Array, Job, Network, times
+from ..layers import (
+    EPS,
+    KEPT,
+    Array,
+    BatchNorm,
+    Convolution,
+    Dense,
+    Flatten,
+    Layer,
+    Layers,
+    MaxPool,
+    MeanPool,
+    Relu,
+    Residual,
+    Tree,
+    channels_first,
+)
+from ..work import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Job, Network, times
 
 ADAMS = ({"fused": True}, {"foreach": True}, {"foreach": False})
 
-
 Step = Callable[[Tensor, Tensor], Tensor]
+Prediction = Callable[[Tensor], Tensor]
 
 
-class Choice:
-    """Modules with the network's values, one for each implementation of Adam."""
+class Stacked(nn.Module):
+    """A residual block."""
 
-    def __init__(self, network: Network, threads: int) -> None:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(True)
-        self.network = network
-        x, y = network.data
-        self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
-        self.xb, self.yb = self.x[: network.batch], self.y[: network.batch]
-        self.steps = self.steppers()
-        self.module = module(network)
+    def __init__(self, block: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.block, self.shortcut = block, shortcut
 
-    def steppers(self) -> list[Step]:
-        """A training step for each way to run Adam."""
-        return [stepper(module(self.network), adam) for adam in ADAMS]
-
-    def inferences(self, x: Tensor) -> list[Job]:
-        """A prediction of rows for each way to run the module."""
-        return inferences(self.module, x)
-
-    def predict(self) -> Array:
-        """See `Peer`."""
-        with torch.inference_mode():
-            return torch.softmax(self.module(self.xb), 1).numpy()
-
-    def train(self, steps: int) -> list[float]:
-        """See `Peer`."""
-        return [self.steps[0](self.xb, self.yb).item() for _ in range(steps)]
-
-    def jobs(self) -> dict[str, list[Job]]:
-        """See `Peer`."""
-        return {
-            "step": [times(lambda step=step: step(self.xb, self.yb)) for step in self.steps],
-            "epoch": [epochs(self.network, step, self.x, self.y) for step in self.steps],
-            "infer": self.inferences(self.xb),
-            "infer one": self.inferences(self.x[:1]),
-        }
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum of both."""
+        return self.block(x) + self.shortcut(x)
 
 
-def module(network: Network) -> torch.nn.Sequential:
+def module(network: Network, form: torch.memory_format) -> nn.Sequential:
     """The network with its first values, giving logits."""
-    layers: list[torch.nn.Module] = []
-    for weight, bias in network.parameters:
-        layer = torch.nn.Linear(*weight.shape)
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(weight.T.copy()))
-            layer.bias.copy_(torch.from_numpy(bias))
-        layers += [layer, torch.nn.ReLU()]
-    return torch.nn.Sequential(*layers[:-1])
+    values = channels_first(network.layers, network.parameters, network.shape)
+    return modules(network.layers, values, network.averages).to(memory_format=form)
 
 
-def stepper(net: torch.nn.Module, adam: dict[str, bool]) -> Step:
+def modules(layers: Layers, parameters: Tree, averages: Tree) -> nn.Sequential:
+    """A module for each layer."""
+    made = [one_module(layer, own, running) for layer, own, running in zip(layers, parameters, averages, strict=True)]
+    return nn.Sequential(*made)
+
+
+def one_module(layer: Layer, own: Tree, running: Tree) -> nn.Module:
+    """A layer with its values."""
+    match layer:
+        case Dense():
+            return filled(nn.Linear(*own[0].shape), weight=own[0].T, bias=own[1])
+        case Convolution(channels, kernel, stride, bias):
+            convolution = nn.Conv2d(own[0].shape[1], channels, kernel, stride, kernel // 2, bias=bias)
+            return filled(convolution, **dict(zip(("weight", "bias"), own, strict=False)))
+        case BatchNorm():
+            values = dict(zip(("weight", "bias", "running_mean", "running_var"), own + running, strict=True))
+            return filled(nn.BatchNorm2d(len(own[0]), eps=EPS, momentum=1 - KEPT), **values)
+        case Relu():
+            return nn.ReLU(inplace=True)
+        case MaxPool(size):
+            return nn.MaxPool2d(size)
+        case MeanPool():
+            return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        case Flatten():
+            return nn.Flatten()
+        case Residual(block, shortcut):
+            return Stacked(modules(block, own[0], running[0]), modules(shortcut, own[1], running[1]))
+    raise NotImplementedError(layer)
+
+
+def filled(made: nn.Module, **values: Array) -> nn.Module:
+    """A module with its values put in."""
+    made.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in values.items()}, strict=False)
+    return made
+
+
+def stepper(net: nn.Module, adam: dict[str, bool]) -> Step:
     """A training step that returns the loss before it."""
     optimizer = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE, betas=(BETA_1, BETA_2), eps=EPSILON, **adam)
-    cross_entropy = torch.nn.functional.cross_entropy
+    cross_entropy = nn.functional.cross_entropy
 
     def step(x: Tensor, y: Tensor) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -80,6 +100,73 @@ def stepper(net: torch.nn.Module, adam: dict[str, bool]) -> Step:
         return loss.detach()
 
     return step
+
+
+def plain(net: nn.Module, x: Tensor) -> Prediction:
+    """Probabilities by the module."""
+    return nn.Sequential(net, nn.Softmax(1)).eval()
+
+
+def frozen(net: nn.Module, x: Tensor) -> Prediction:
+    """Probabilities by its traced graph, the values constants in it."""
+    with torch.inference_mode():
+        return torch.jit.freeze(torch.jit.trace(plain(net, x), x))
+
+
+def optimized(net: nn.Module, x: Tensor) -> Prediction:
+    """Probabilities by its traced graph, frozen and with oneDNN's layouts for images."""
+    with torch.inference_mode():
+        return torch.jit.optimize_for_inference(torch.jit.trace(plain(net, x), x))
+
+
+class Choice:
+    """A module that the check trains; one more for each way to train or predict that is timed."""
+
+    training: Sequence[Callable[[nn.Module], Step]] = [partial(stepper, adam=adam) for adam in ADAMS]
+    predicting: Sequence[Callable[[nn.Module, Tensor], Prediction]] = [plain, frozen, optimized]
+
+    def __init__(self, network: Network, threads: int) -> None:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(True)
+        self.network = network
+        x, self.y = (torch.from_numpy(array) for array in network.data)
+        images = x.movedim(-1, 1) if network.images else x
+        formats = (torch.contiguous_format, torch.channels_last) if network.images else (torch.contiguous_format,)
+        self.rows = {form: images.contiguous(memory_format=form) for form in formats}
+        self.checked_format = formats[-1]
+        self.checked = module(network, self.checked_format)
+        self.step = self.training[0](self.checked)
+
+    def batch(self, form: torch.memory_format) -> tuple[Tensor, Tensor]:
+        """The first rows and their classes."""
+        return self.rows[form][: self.network.batch], self.y[: self.network.batch]
+
+    def predict(self) -> Array:
+        """See `Peer`."""
+        x, _ = self.batch(self.checked_format)
+        net = module(self.network, self.checked_format)
+        net.load_state_dict(self.checked.state_dict())
+        with torch.inference_mode():
+            return self.predicting[0](net, x)(x).numpy()
+
+    def train(self, steps: int) -> list[float]:
+        """See `Peer`."""
+        return [self.step(*self.batch(self.checked_format)).item() for _ in range(steps)]
+
+    def jobs(self) -> dict[str, list[Job]]:
+        """See `Peer`."""
+        steps = [(form, make(module(self.network, form))) for form in self.rows for make in self.training]
+        return {
+            "step": [times(partial(step, *self.batch(form))) for form, step in steps],
+            "epoch": [epochs(self.network, step, self.rows[form], self.y) for form, step in steps],
+            "infer": [job for form in self.rows for job in self.inferences(form, self.network.batch)],
+            "infer one": [job for form in self.rows for job in self.inferences(form, 1)],
+        }
+
+    def inferences(self, form: torch.memory_format, rows: int) -> list[Job]:
+        """Each way to predict the first rows in a memory format."""
+        x = self.rows[form][:rows]
+        return [inference(make(module(self.network, form), x), x) for make in self.predicting]
 
 
 def epochs(network: Network, step: Step, x: Tensor, y: Tensor) -> Job:
@@ -95,18 +182,12 @@ def epochs(network: Network, step: Step, x: Tensor, y: Tensor) -> Job:
     return job
 
 
-def inferences(net: torch.nn.Module, x: Tensor) -> list[Job]:
-    """Probabilities of rows: by the module, and by its traced and frozen graph."""
-    whole = torch.nn.Sequential(net, torch.nn.Softmax(1)).eval()
-    with torch.inference_mode():
-        frozen = torch.jit.freeze(torch.jit.trace(whole, x))
+def inference(function: Prediction, x: Tensor) -> Job:
+    """Probabilities of rows, time and again."""
 
-    def job(function: Callable[[Tensor], Tensor]) -> Job:
-        def run(turns: int) -> None:
-            with torch.inference_mode():
-                for _ in range(turns):
-                    function(x)
+    def job(turns: int) -> None:
+        with torch.inference_mode():
+            for _ in range(turns):
+                function(x)
 
-        return run
-
-    return [job(whole), job(frozen)]
+    return job

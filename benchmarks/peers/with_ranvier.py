@@ -6,7 +6,8 @@ import numpy as np
 
 import ranvier as rv
 
-from ..work import Array, Job, Network, times
+from ..layers import Array, leaves
+from ..work import Job, Network, times
 
 
 class Choice:
@@ -22,9 +23,8 @@ class Choice:
     def compiled(self, batch: int) -> rv.Model:
         """The model for at most so many rows a call, with the first values."""
         model = rv.compile(self.network.source, batch=batch, threads=self.threads)
-        for number, values in enumerate(self.network.parameters, 1):
-            for name, value in zip(("weight", "b"), values, strict=True):
-                model.params[f"dense_{number}.{name}"] = value
+        for name, value in zip(model.params, leaves(self.network.parameters), strict=True):
+            model.params[name] = value
         return model
 
     def predict(self) -> Array:

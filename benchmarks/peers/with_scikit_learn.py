@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from ..work import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Array, Job, Network, times
+from ..layers import Array, Dense
+from ..work import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Job, Network, times
 
 
 class Choice:
@@ -19,7 +20,7 @@ class Choice:
         threadpool_limits(threads)
         self.network = network
         self.classifier = MLPClassifier(
-            network.sizes[1:-1],
+            [layer.units for layer in network.layers if isinstance(layer, Dense)][:-1],
             alpha=0.0,
             batch_size=network.batch,
             learning_rate_init=LEARNING_RATE,
@@ -29,11 +30,11 @@ class Choice:
             random_state=0,
         )
         x, y = network.one_batch
-        self.classifier.partial_fit(x, y, classes=np.arange(network.sizes[-1]))
+        self.classifier.partial_fit(x, y, classes=np.arange(network.classes))
 
     def predict(self) -> Array:
         """See `Peer`."""
-        for number, (weight, bias) in enumerate(self.network.parameters):
+        for number, (weight, bias) in enumerate(filter(None, self.network.parameters)):
             self.classifier.coefs_[number][:] = weight
             self.classifier.intercepts_[number][:] = bias
         probabilities: Array = self.classifier.predict_proba(self.network.one_batch[0])

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..work import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Job
+from ..work import BETA_1, BETA_2, EPSILON, LEARNING_RATE
 from .with_pytorch import Choice as Eager
-from .with_pytorch import Step, module
+from .with_pytorch import Prediction, Step, plain
+
+torch._dynamo.config.cache_size_limit = 64
 
 
-class Choice(Eager):
-    """Compiled steps and compiled predictions of the network."""
-
-    def steppers(self) -> list[Step]:
-        """With Adam fused, and with Adam compiled."""
-        torch._dynamo.config.cache_size_limit = 64
-        return [stepper(module(self.network), compiled=compiled) for compiled in (False, True)]
-
-    def inferences(self, x: Tensor) -> list[Job]:
-        """With the weights as constants of the code, and not."""
-        return [prediction(self.module, x, freezing=freezing) for freezing in (False, True)]
-
-
-def stepper(net: torch.nn.Module, *, compiled: bool) -> Step:
+def stepper(net: nn.Module, *, compiled: bool) -> Step:
     """A training step that returns the loss before it; Adam is compiled too, or the fused one."""
     optimizer = torch.optim.Adam(
         net.parameters(),
@@ -32,7 +23,7 @@ def stepper(net: torch.nn.Module, *, compiled: bool) -> Step:
         eps=EPSILON,
         fused=not compiled,
     )
-    loss_of = torch.compile(lambda x, y: torch.nn.functional.cross_entropy(net(x), y), fullgraph=True)
+    loss_of = torch.compile(lambda x, y: nn.functional.cross_entropy(net(x), y), fullgraph=True)
     update = torch.compile(optimizer.step, fullgraph=False) if compiled else optimizer.step
 
     def step(x: Tensor, y: Tensor) -> Tensor:
@@ -45,14 +36,13 @@ def stepper(net: torch.nn.Module, *, compiled: bool) -> Step:
     return step
 
 
-def prediction(net: torch.nn.Module, x: Tensor, *, freezing: bool) -> Job:
-    """Probabilities of rows by a compiled module, its weights constants or not."""
-    whole = torch.nn.Sequential(net, torch.nn.Softmax(1)).eval()
-    function = torch.compile(whole, fullgraph=True, dynamic=False, options={"freezing": freezing})
+def prediction(net: nn.Module, x: Tensor, *, freezing: bool) -> Prediction:
+    """Probabilities by a compiled module, its weights constants or not."""
+    return torch.compile(plain(net, x), fullgraph=True, dynamic=False, options={"freezing": freezing})
 
-    def job(turns: int) -> None:
-        with torch.inference_mode():
-            for _ in range(turns):
-                function(x)
 
-    return job
+class Choice(Eager):
+    """Compiled steps and compiled predictions of the network."""
+
+    training = (partial(stepper, compiled=False), partial(stepper, compiled=True))
+    predicting = (partial(prediction, freezing=False), partial(prediction, freezing=True))

@@ -1,0 +1,56 @@
+"""The networks that are timed: if these fail, peers are compared on different work, or the right one is left out."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmarked import layers, reference, with_ranvier, work
+
+SMALL = layers.RESNET_20[:5] + layers.residual(32, stride=2, projection=True) + (layers.MaxPool(), layers.Flatten(), layers.Dense(7))
+SHAPE = (9, 6, 3)
+NETWORKS = {network.name: network for network in work.NETWORKS}
+
+
+def some_averages(tree: Any, random: np.random.Generator) -> Any:
+    """Running averages that are not the first ones, so that a mean is not taken for a variance."""
+    return tuple(some_averages(branch, random) for branch in tree) if isinstance(tree, tuple) else random.uniform(0.5, 2, tree.shape)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_file_is_the_described_network(name: str) -> None:
+    network = NETWORKS[name]
+    found = with_ranvier.Choice(network, 1).predict()
+    np.testing.assert_allclose(found, reference.probabilities(network), rtol=0, atol=1e-5)
+
+
+def test_shapes_are_those_of_the_rows() -> None:
+    random = np.random.default_rng(0)
+    parameters, averages = layers.first_parameters(SMALL, SHAPE, random), layers.first_averages(SMALL, SHAPE)
+    x = random.standard_normal((2, *SHAPE))
+    for count in range(1, len(SMALL) + 1):
+        y = reference.applied(SMALL[:count], parameters[:count], averages[:count], x)
+        assert y.shape == (2, *layers.through(SMALL[:count], SHAPE)), SMALL[count - 1]
+
+
+def test_values_for_channels_first() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install 'ranvier[torch]'")
+    random = np.random.default_rng(0)
+    parameters, averages = layers.first_parameters(SMALL, SHAPE, random), some_averages(layers.first_averages(SMALL, SHAPE), random)
+    x = random.standard_normal((4, *SHAPE))
+    converted = layers.channels_first(SMALL, parameters, SHAPE)
+    module = importlib.import_module("benchmarks.peers.with_pytorch").modules(SMALL, converted, averages).double().eval()
+    found = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).detach().numpy()
+    np.testing.assert_allclose(found, reference.applied(SMALL, parameters, averages, x), rtol=0, atol=1e-5)  # averages pass through f32
+
+
+def test_kinds_see_into_blocks() -> None:
+    assert layers.kinds(layers.residual(8)) == {layers.Residual, layers.Convolution, layers.BatchNorm, layers.Relu}
+    assert layers.kinds(layers.perceptron((3, 2))) == {layers.Dense, layers.Relu}
+
+
+def test_leaves_come_in_the_order_of_the_layers() -> None:
+    one, two, three, four = (np.full(1, number) for number in range(4))
+    assert [int(leaf[0]) for leaf in layers.leaves(((one,), (), (((two,), ()), ((three,),)), (four,)))] == [0, 1, 2, 3]
