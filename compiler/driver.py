@@ -27,8 +27,8 @@ from .ir.build import Build
 from .ir.evaluate import evaluate
 from .ir.graph import NOWHERE, Graph, Node, rewrite
 from .ir.op import Array
-from .ir.ops import Reduce, Source, batched
-from .ir.types import BATCH, F32, F64, I32, DType, Shape, TensorType
+from .ir.ops import Reduce, Source
+from .ir.types import BATCH, F32, F64, I32, DType, Shape, TensorType, batched
 from .kernels.lower import Lowered, lower
 from .kernels.memory import plan
 from .kernels.model import rename

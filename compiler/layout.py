@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from .ir.graph import Graph
 from .ir.op import Op, Trait
 from .ir.ops import Contract, Source
-from .ir.types import Symbol, TensorType
+from .ir.types import TensorType, row_major
 from .kernels.memory import lay_out
-from .kernels.placement import Placement, blocked, dense, row_major
+from .kernels.placement import Placement, blocked, dense
 from .kernels.program import Buffer
 
 SPACES = ("parameter", "state", "fit", "accumulator", "runtime", "input", "output")
@@ -48,12 +48,7 @@ class Layout:
 
 def _rows(key: str, kind: TensorType) -> Placement:
     """Rows one after the other without padding, as arrays from outside are."""
-    body = [d for d in kind.shape if isinstance(d, int)]
-    strides = row_major(body)
-    if kind.shape and isinstance(kind.shape[0], Symbol):
-        size = strides[0] * body[0] if body else 1
-        strides = (size, *strides)
-    return Placement(key, kind.dtype, kind.shape, strides)
+    return Placement(key, kind.dtype, kind.shape, row_major(kind.shape))
 
 
 def panelled_parameters(graphs: Iterable[Graph]) -> frozenset[str]:

@@ -15,8 +15,7 @@ from ..compiler.driver import RUNTIME, Blueprint
 from ..compiler.errors import DataError, RanvierError, ResourceError
 from ..compiler.frontend.context import Parameter, StateVariable
 from ..compiler.ir.evaluate import evaluate as reference
-from ..compiler.ir.ops import elements
-from ..compiler.ir.types import F64, TensorType
+from ..compiler.ir.types import F64, TensorType, elements
 from ..compiler.passes.stream import Stage
 from .convert import as_array, cast
 from .data import Field, fit_arrays

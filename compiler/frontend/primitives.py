@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ..diagnostics import did_you_mean
 from ..ir import elementwise
 from ..ir.op import ShapeError
-from ..ir.ops import Contract, Position, elements
-from ..ir.types import BATCH, I32, U32, Shape
+from ..ir.ops import Contract, Position
+from ..ir.types import BATCH, I32, U32, Shape, elements
 from ..ir.windows import OverlapAdd, Reverse, Sliding, Window
 from .context import Refused
 from .values import Axes, Poison, Tensor, Value, describe, fresh_label

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from .elementwise import ROWS, Cast, Elementwise, Select, StopGradient
 from .graph import NOWHERE, Graph, Where
 from .op import Op, ShapeError
-from .ops import Broadcast, Concat, Constant, Contract, Extent, Position, Reduce, Reshape, Slice, Transpose
+from .ops import Concat, Constant, Contract, Extent, Position, Reduce
 from .types import BOOL, F64, I32, U8, U32, DType, Shape, Symbol, TensorType
+from .views import Broadcast, Reshape, Slice, Transpose
 from .windows import Pad
 
 

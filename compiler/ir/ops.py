@@ -1,4 +1,4 @@
-"""The operations that are not elementwise: sources and numbers, views of memory, concatenation, reductions and contractions."""
+"""The operations that are not elementwise: sources and numbers, concatenation, reductions and contractions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from .op import Array, Context, Op, ShapeError, Trait
-from .types import BATCH, F64, I32, DType, Shape, Symbol, TensorType
+from .types import F64, I32, DType, Shape, Symbol, TensorType, batched, row_major
 
 if TYPE_CHECKING:
     from .build import Build
@@ -108,125 +108,7 @@ class Position(Op):
         return total.astype(self.dtype.numpy)
 
 
-# --- views ---------------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Broadcast(Op):
-    """Operand axis i becomes result axis `axes[i]`; the other result axes repeat it."""
-
-    shape: Shape
-    axes: tuple[int, ...]
-    name: ClassVar[str] = "broadcast"
-    traits: ClassVar[Trait] = Trait.VIEW
-
-    def infer(self, *types: TensorType) -> TensorType:
-        """The shape, when the operand's axes fit into it."""
-        ascending = list(self.axes) == sorted({a for a in self.axes if 0 <= a < len(self.shape)})
-        if not ascending or tuple(self.shape[a] for a in self.axes) != types[0].shape:
-            raise ShapeError(f"{types[0]} does not broadcast to {list(self.shape)}", (0,))
-        return types[0].with_shape(self.shape)
-
-    def evaluate(self, context: Context, *arrays: Array) -> Array:
-        """numpy.broadcast_to after aligning axes."""
-        shape = context.shape(self.shape)
-        aligned = arrays[0].reshape([shape[a] if a in self.axes else 1 for a in range(len(shape))])
-        return np.broadcast_to(aligned, shape)
-
-    def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
-        """The sum over the repeated axes."""
-        return [build.sum(cotangent, [a for a in range(len(self.shape)) if a not in self.axes])]
-
-
-@dataclass(frozen=True)
-class Reshape(Op):
-    """The same elements in row-major order under another shape; the batch axis stays in front."""
-
-    shape: Shape
-    name: ClassVar[str] = "reshape"
-    traits: ClassVar[Trait] = Trait.VIEW
-
-    def infer(self, *types: TensorType) -> TensorType:
-        """The shape, when the number of elements agrees."""
-        if elements(types[0].shape) != elements(self.shape) or batched(types[0].shape) != batched(self.shape):
-            raise ShapeError(f"{types[0]} cannot be reshaped to {list(self.shape)}", (0,))
-        return types[0].with_shape(self.shape)
-
-    def evaluate(self, context: Context, *arrays: Array) -> Array:
-        """numpy.reshape."""
-        return arrays[0].reshape(context.shape(self.shape))
-
-    def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
-        """Reshape back."""
-        return [build.reshape(cotangent, build.type(node.inputs[0]).shape)]
-
-
-@dataclass(frozen=True)
-class Transpose(Op):
-    """Result axis i is operand axis `order[i]`; the batch axis stays in front."""
-
-    order: tuple[int, ...]
-    name: ClassVar[str] = "transpose"
-    traits: ClassVar[Trait] = Trait.VIEW
-
-    def infer(self, *types: TensorType) -> TensorType:
-        """The permuted shape."""
-        if sorted(self.order) != list(range(types[0].rank)):
-            raise ShapeError(f"{list(self.order)} is no order of the axes of {types[0]}", (0,))
-        if batched(types[0].shape) and self.order[0] != 0:
-            raise ShapeError("the batch axis stays in front", (0,))
-        return types[0].with_shape(tuple(types[0].shape[a] for a in self.order))
-
-    def evaluate(self, context: Context, *arrays: Array) -> Array:
-        """numpy.transpose."""
-        return arrays[0].transpose(self.order)
-
-    def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
-        """The inverse order."""
-        return [build.transpose(cotangent, tuple(self.order.index(a) for a in range(len(self.order))))]
-
-
-@dataclass(frozen=True)
-class Slice(Op):
-    """`start`, `stop` and a positive `step` for every axis; the batch axis is taken whole (0, -1, 1)."""
-
-    start: tuple[int, ...]
-    stop: tuple[int, ...]
-    step: tuple[int, ...]
-    name: ClassVar[str] = "slice"
-    traits: ClassVar[Trait] = Trait.VIEW
-
-    def infer(self, *types: TensorType) -> TensorType:
-        """The lengths that remain."""
-        if not types[0].rank == len(self.start) == len(self.stop) == len(self.step):
-            raise ShapeError(f"a slice of {len(self.start)} axes does not fit {types[0]}", (0,))
-        shape: list[int | Symbol] = []
-        for size, start, stop, step in zip(types[0].shape, self.start, self.stop, self.step, strict=True):
-            if isinstance(size, Symbol):
-                if (start, stop, step) != (0, -1, 1):
-                    raise ShapeError(f"the axis {size} of {types[0]} is taken whole", (0,))
-                shape.append(size)
-                continue
-            if not (0 <= start < stop <= size and step >= 1):
-                raise ShapeError(f"{start}:{stop}:{step} is outside an axis of {size} in {types[0]}", (0,))
-            shape.append(-(-(stop - start) // step))
-        return types[0].with_shape(tuple(shape))
-
-    def evaluate(self, context: Context, *arrays: Array) -> Array:
-        """Basic slicing."""
-        shape = arrays[0].shape
-        stops = [n if stop < 0 else stop for n, stop in zip(shape, self.stop, strict=True)]
-        return arrays[0][tuple(slice(*s) for s in zip(self.start, stops, self.step, strict=True))]
-
-    def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
-        """The cotangent between zeros."""
-        if any(s != 1 for s in self.step):
-            raise ShapeError("no gradient through a slice with a step", (0,))
-        shape = build.type(node.inputs[0]).shape
-        for axis, size in enumerate(shape):
-            if isinstance(size, int) and (self.start[axis], self.stop[axis]) != (0, size):
-                cotangent = build.pad(cotangent, axis, self.start[axis], size - self.stop[axis])
-        return [cotangent]
+# --- joins ---------------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -316,19 +198,15 @@ class Reduce(Op):
             return [spread]
         if self.kind in ("max", "min"):
             first = build.add_op(Reduce(f"arg{self.kind}", self.axes), operand)
-            place = build.add_op(Position(shape, self._counting(shape)))
+            counting = dict(zip(self.axes, row_major(tuple(shape[a] for a in self.axes)), strict=True))
+            place = build.add_op(Position(shape, tuple(counting.get(a, 0) for a in range(len(shape)))))
             where = build.eq(place, build.broadcast(first, shape, kept))
             return [build.select(where, spread, build.zeros_like(spread))]
         return [None]
 
-    def _counting(self, shape: Shape) -> tuple[int, ...]:
-        """Strides that count the points of the axes in row-major order."""
-        strides, step = [0] * len(shape), 1
-        for axis in reversed(self.axes):
-            size = shape[axis]
-            strides[axis] = step
-            step *= size if isinstance(size, int) else 1
-        return tuple(strides)
+    def combines_samples(self, operand: Shape) -> bool:
+        """True when the batch is among the axes that vanish."""
+        return batched(operand) and 0 in self.axes
 
     def flops(self, result: TensorType, *types: TensorType) -> int:
         """One a folded element."""
@@ -391,13 +269,3 @@ class Contract(Op):
         letters = {label: chr(ord("a") + n) for n, label in enumerate(dict.fromkeys(self.left + self.right + self.out))}
         spell = ["".join(letters[label] for label in part) for part in (self.left, self.right, self.out)]
         return {"form": f"{spell[0]},{spell[1]}->{spell[2]}"}
-
-
-def batched(shape: Shape) -> bool:
-    """True when the first axis is the batch."""
-    return bool(shape) and shape[0] == BATCH
-
-
-def elements(shape: Shape) -> int:
-    """Number of elements, the batch axis counted as one."""
-    return math.prod(d for d in shape if isinstance(d, int))

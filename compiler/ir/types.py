@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,21 @@ BATCH = Symbol("batch")
 
 Dim = int | Symbol
 Shape = tuple[Dim, ...]
+
+
+def batched(shape: Shape) -> bool:
+    """True when the first axis is the batch."""
+    return bool(shape) and shape[0] == BATCH
+
+
+def elements(shape: Shape) -> int:
+    """Number of elements, a symbol counted as one."""
+    return math.prod(d for d in shape if isinstance(d, int))
+
+
+def row_major(shape: Shape) -> tuple[int, ...]:
+    """Strides that count the points of a shape, the last axis innermost, a symbol counted as one."""
+    return tuple(elements(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from .affine import Point
 from .op import Array, Context, Op, ShapeError, Trait
 from .types import Shape, Symbol, TensorType
+from .views import View
 
 if TYPE_CHECKING:
     from .build import Build
@@ -75,14 +77,13 @@ class Sliding:
 
 
 @dataclass(frozen=True)
-class Pad(Op):
+class Pad(View):
     """`value` before and after the elements of each axis; the batch axis is left as it is (0, 0)."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
     value: float
     name: ClassVar[str] = "pad"
-    traits: ClassVar[Trait] = Trait.VIEW
 
     def infer(self, *types: TensorType) -> TensorType:
         """The longer axes."""
@@ -111,12 +112,11 @@ class Pad(Op):
 
 
 @dataclass(frozen=True)
-class Window(Op):
+class Window(View):
     """All windows of some axes."""
 
     sliding: Sliding
     name: ClassVar[str] = "window"
-    traits: ClassVar[Trait] = Trait.VIEW
 
     def infer(self, *types: TensorType) -> TensorType:
         """Windows where the axes were, then their elements."""
@@ -134,6 +134,14 @@ class Window(Op):
             steps[axis] = slice(None, None, stride)
         order = [*range(s.inside[0]), *range(rank, rank + len(s.axes)), *range(s.inside[0], rank)]
         return np.asarray(every[tuple(steps)].transpose(order))
+
+    def through(self, point: Point, operand: Shape) -> Point:
+        """Window by window, element by element."""
+        s = self.sliding
+        found = [p for a, p in enumerate(point) if a not in s.inside]
+        for n, (axis, inside) in enumerate(zip(s.axes, s.inside, strict=True)):
+            found[axis] = point[axis].times(s.stride[n]) + point[inside].times(s.dilation[n])
+        return tuple(found)
 
     def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
         """Windows added up where they overlap."""
@@ -279,12 +287,11 @@ class Weave(Op):
 
 
 @dataclass(frozen=True)
-class Reverse(Op):
+class Reverse(View):
     """Some axes walked backwards."""
 
     axes: tuple[int, ...]
     name: ClassVar[str] = "reverse"
-    traits: ClassVar[Trait] = Trait.VIEW
 
     def infer(self, *types: TensorType) -> TensorType:
         """The same shape."""
@@ -296,13 +303,22 @@ class Reverse(Op):
         """numpy.flip."""
         return np.flip(arrays[0], self.axes)
 
+    def through(self, point: Point, operand: Shape) -> Point:
+        """From the other end."""
+        found = list(point)
+        for axis in self.axes:
+            size = operand[axis]
+            assert isinstance(size, int)
+            found[axis] = point[axis].times(-1, size - 1)
+        return tuple(found)
+
     def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
         """Reversed again."""
         return [build.add_op(Reverse(self.axes), cotangent)]
 
 
 @dataclass(frozen=True)
-class Skew(Op):
+class Skew(View):
     """Windows by where their elements came from: `y[q, j] = x[q + dilation * (size - 1 - j), j]` along each pair of axes.
 
     Axis `axes[n]` of x counts windows, axis `inside[n]` their elements. A view; made by `passes/overlap.py` after differentiation.
@@ -312,7 +328,6 @@ class Skew(Op):
     inside: tuple[int, ...]
     dilation: tuple[int, ...]
     name: ClassVar[str] = "skew"
-    traits: ClassVar[Trait] = Trait.VIEW
 
     def infer(self, *types: TensorType) -> TensorType:
         """Shorter where windows were counted."""
@@ -334,3 +349,12 @@ class Skew(Op):
         for axis, inside, dilation in zip(self.axes, self.inside, self.dilation, strict=True):
             index[axis] = index[axis] + dilation * (x.shape[inside] - 1 - index[inside])
         return np.asarray(x[tuple(index)])
+
+    def through(self, point: Point, operand: Shape) -> Point:
+        """Which window, and which element of it."""
+        found = list(point)
+        for axis, inside, dilation in zip(self.axes, self.inside, self.dilation, strict=True):
+            size = operand[inside]
+            assert isinstance(size, int)
+            found[axis] = point[axis] + point[inside].times(-dilation, dilation * (size - 1))
+        return tuple(found)

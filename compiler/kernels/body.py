@@ -5,38 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..ir.affine import Affine, Point
 from ..ir.elementwise import Cast, Elementwise, Select, StopGradient
 from ..ir.graph import Graph, Node
 from ..ir.op import Trait
-from ..ir.ops import Broadcast, Constant, Extent, Position, Reduce, Reshape, Slice, Transpose
-from ..ir.types import Shape, Symbol
-from ..ir.windows import Pad, Reverse, Skew, Sliding, Window
+from ..ir.ops import Constant, Extent, Position, Reduce
+from ..ir.views import View
+from ..ir.windows import Pad
 from ..passes.fusion import base
 from .model import Access, Accumulator, Apply, Axis, Extents, Fold, Index, Instruction, Load
 from .model import Constant as Number
 from .placement import Placement, view
-
-
-@dataclass(frozen=True)
-class Affine:
-    """`constant + sum(factor * axis)`: where along one axis of a value a point of the kernel lies."""
-
-    terms: tuple[tuple[str, int], ...] = ()
-    constant: int = 0
-
-    def times(self, factor: int, offset: int = 0) -> Affine:
-        """factor * self + offset."""
-        return Affine(tuple((name, f * factor) for name, f in self.terms), self.constant * factor + offset)
-
-
-Point = tuple[Affine, ...]
-
-
-class NotAffine(Exception):
-    """A view cannot be followed by affine indices; the named value must be stored first."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
 
 
 def identity(axes: Sequence[Axis]) -> Point:
@@ -141,8 +120,8 @@ class Body:
                 return [(i, point) for i in node.inputs]
             case Reduce():
                 return [(node.inputs[0], self.domain)]
-            case _ if node.op.has(Trait.VIEW):
-                return [(node.inputs[0], through(self.graph, node, point))]
+            case View():
+                return [(node.inputs[0], node.op.through(point, self.graph.type(node.inputs[0]).shape))]
             case _:
                 return []
 
@@ -171,10 +150,10 @@ class Body:
                 return self._position(node.op, point)
             case Reduce():
                 return self.emit(Fold(node.op.kind, needs[0], node.type.dtype))
-            case _ if node.op.has(Trait.VIEW):
+            case View():
                 return needs[0]
             case _:
-                raise NotAffine(node.id)
+                raise AssertionError(f"{node.op.name} is stored, not computed at a point")
 
     def _position(self, op: Position, point: Point) -> int:
         terms: dict[str, int] = {}
@@ -184,77 +163,3 @@ class Body:
             for name, factor in index.terms:
                 terms[name] = terms.get(name, 0) + stride * factor
         return self.emit(Index(tuple((n, f) for n, f in terms.items() if f), offset, op.dtype))
-
-
-def through(graph: Graph, node: Node, point: Point) -> Point:
-    """The point of a view's operand that a point of the view shows."""
-    match node.op:
-        case Broadcast():
-            return tuple(point[a] for a in node.op.axes)
-        case Transpose():
-            return tuple(point[node.op.order.index(a)] for a in range(len(point)))
-        case Slice():
-            return tuple(p.times(step, start) for p, step, start in zip(point, node.op.step, node.op.start, strict=True))
-        case Window():
-            return _unwindow(node.op.sliding, point)
-        case Reverse():
-            sizes = node.type.shape
-            return tuple(
-                p.times(-1, size - 1) if a in node.op.axes and isinstance(size, int) else p
-                for a, (p, size) in enumerate(zip(point, sizes, strict=True))
-            )
-        case Skew():
-            return _unskew(node.op, node.type.shape, point)
-        case Reshape():
-            return _unreshape(graph.type(node.inputs[0]).shape, node.type.shape, point, node.inputs[0])
-        case _:
-            raise NotAffine(node.id)
-
-
-def _unwindow(sliding: Sliding, point: Point) -> Point:
-    """Where an element of a window lies."""
-    found = [p for a, p in enumerate(point) if a not in sliding.inside]
-    for n, (axis, inside) in enumerate(zip(sliding.axes, sliding.inside, strict=True)):
-        found[axis] = _plus(point[axis].times(sliding.stride[n]), point[inside].times(sliding.dilation[n]))
-    return tuple(found)
-
-
-def _unskew(op: Skew, shape: Shape, point: Point) -> Point:
-    """Which window, and which element of it."""
-    found = list(point)
-    for axis, inside, dilation in zip(op.axes, op.inside, op.dilation, strict=True):
-        size = shape[inside]
-        assert isinstance(size, int)
-        found[axis] = _plus(point[axis], point[inside].times(-dilation, dilation * (size - 1)))
-    return tuple(found)
-
-
-def _unreshape(old: Shape, new: Shape, point: Point, number: int) -> Point:
-    """Indices under the old shape: groups of new axes that merge into one old axis, and axes of one element, are affine."""
-    pending = [(size, index) for size, index in zip(new, point, strict=True) if size != 1]
-    result: list[Affine] = []
-    for size in old:
-        if size == 1:
-            result.append(Affine())
-            continue
-        merged, total = Affine(), 1
-        while total != size:
-            if not pending or isinstance(size, Symbol) != isinstance(pending[0][0], Symbol):
-                raise NotAffine(number)
-            part, index = pending.pop(0)
-            if isinstance(part, Symbol) or isinstance(size, Symbol):
-                merged, total = index, size  # type: ignore[assignment]
-                continue
-            total *= part
-            if total > size:
-                raise NotAffine(number)
-            merged = _plus(merged.times(part), index)
-        result.append(merged)
-    return tuple(result)
-
-
-def _plus(a: Affine, b: Affine) -> Affine:
-    terms = dict(a.terms)
-    for name, factor in b.terms:
-        terms[name] = terms.get(name, 0) + factor
-    return Affine(tuple(terms.items()), a.constant + b.constant)

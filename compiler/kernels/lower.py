@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from ..deadline import check
+from ..ir.affine import Point
 from ..ir.graph import Graph, Node
 from ..ir.op import Trait
-from ..ir.ops import Concat, Contract, Reshape, Source
+from ..ir.ops import Concat, Contract, Source
 from ..ir.types import Shape, TensorType
+from ..ir.views import Reshape
 from ..ir.windows import Pad, Weave
 from ..passes.fusion import Cluster, Fusion, base
 from ..source import Span
-from .body import Body, Point, access, identity, is_placed, place_of
+from .body import Body, access, identity, is_placed, place_of
 from .model import Access, Axis, Constant, Extents, Kernel, Load, Nest, Store, kernel_axes, loads, stores
 from .model import Contract as ContractKernel
 from .placement import Frame, Placement, blocked, dense, elements, framed, part_of, reshaped, strips, with_frame
@@ -67,15 +69,16 @@ class _Lowering:
                 self.places[number] = wanted
             else:
                 self.extra.setdefault(number, []).append(wanted)
-        frames = wanted_frames(self.graph, self.fusion)
-        whole = read_whole(self.graph) | self.fusion.free | frames.keys()
+        live = [self.graph[number] for number in sorted(self.graph.live())]
+        gapless = read_whole(self.graph, live)
+        frames = wanted_frames(live, self.fusion.stored - gapless)
+        whole = gapless | self.fusion.free | frames.keys()
         for number in sorted(self.fusion.stored, reverse=True):  # a join before its operands, which are made in its place
             if number not in self.places:
                 self.places[number] = self.temporary(f"t{number}", self.graph.type(number), *frames.get(number, ()))
             if self.graph[number].op.has(Trait.JOIN):
                 self.place_operands(number, whole)
-        live = self.graph.live()
-        for node in (n for n in self.graph if n.id in live and n.op.has(Trait.VIEW)):
+        for node in live:
             if isinstance(node.op, Pad | Reshape) and base(self.graph, node.id) in self.places:
                 self.view_or_copy(node)
 
@@ -128,11 +131,10 @@ class _Lowering:
         assert found is not None, "what a contraction reads is stored, and views of it are seen or copied"
         return found
 
-    def copy(self, number: int, target: Placement, *, inline: bool = False) -> None:
+    def copy(self, number: int, target: Placement) -> None:
         """A kernel that writes a value to another place."""
         axes = domain_axes(self.graph.type(number).shape)
-        members = frozenset({number}) if inline else frozenset()
-        body = Body(self.graph, self.places, members, identity(axes), self.fusion.free)
+        body = Body(self.graph, self.places, frozenset(), identity(axes), self.fusion.free)
         value = body.value(number, identity(axes))
         address, split = access(target, identity(axes))
         kernel = Nest(split_axes(axes, body.split | split), (), tuple(body.instructions), (Store(address, value),))
@@ -262,32 +264,25 @@ class _Lowering:
         self.launches.append(Launch(kernel, label, tuple(places)))
 
 
-def wanted_frames(graph: Graph, fusion: Fusion) -> dict[int, tuple[Frame, float]]:
-    """The frame that each stored value is best placed in: as wide as the frames of its most frequent number.
-
-    None where a reshape reads the value, which needs it without gaps.
-    """
+def wanted_frames(nodes: Iterable[Node], values: Set[int]) -> dict[int, tuple[Frame, float]]:
+    """The frame that each of the values is best placed in: as wide as the frames of its most frequent number."""
     pads: dict[int, list[Pad]] = {}
-    live, reshaped = graph.live(), read_whole(graph)
-    for node in (n for n in graph if n.id in live):
-        if isinstance(node.op, Pad) and node.inputs[0] in fusion.stored:
+    for node in nodes:
+        if isinstance(node.op, Pad) and node.inputs[0] in values:
             pads.setdefault(node.inputs[0], []).append(node.op)
-    found: dict[int, tuple[Frame, float]] = {}
-    for number, frames in pads.items():
-        if number not in reshaped:
-            fills = [op.value for op in frames]
-            fill = max(fills, key=fills.count)
-            same = [op for op in frames if op.value == fill]
-            sides = [zip(op.before, op.after, strict=True) for op in same]
-            widest = tuple((max(b for b, _ in axis), max(a for _, a in axis)) for axis in zip(*sides, strict=True))
-            found[number] = (widest, fill)
-    return found
+    return {number: _widest(frames) for number, frames in pads.items()}
 
 
-def read_whole(graph: Graph) -> set[int]:
+def _widest(frames: Sequence[Pad]) -> tuple[Frame, float]:
+    fills = [op.value for op in frames]
+    fill = max(fills, key=fills.count)
+    sides = [zip(op.before, op.after, strict=True) for op in frames if op.value == fill]
+    return tuple((max(b for b, _ in axis), max(a for _, a in axis)) for axis in zip(*sides, strict=True)), fill
+
+
+def read_whole(graph: Graph, nodes: Iterable[Node]) -> set[int]:
     """Values that a reshape reads as they lie (not in a frame, which has a copy if need be): they want no gaps."""
-    live = graph.live()
-    inner = (node.inputs[0] for node in graph if node.id in live and isinstance(node.op, Reshape))
+    inner = (node.inputs[0] for node in nodes if isinstance(node.op, Reshape))
     return {base(graph, number) for number in inner if not is_placed(graph, {}, number)}
 
 
@@ -309,7 +304,7 @@ def lower(fusion: Fusion, sources: Mapping[str, Placement], outputs: Mapping[str
         work.cluster(cluster)
     for number, targets in work.extra.items():
         for target in targets:
-            work.copy(number, target, inline=number not in work.places)
+            work.copy(number, target)
     written = {p.buffer for p in outputs.values()}
     in_place = {p.buffer: p for p in sources.values() if p.buffer in written}
     return Lowered(schedule(work.launches, in_place, work.temporaries), work.temporaries)

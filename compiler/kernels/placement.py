@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.affine import Affine
 from ..ir.graph import Graph
-from ..ir.op import Trait
-from ..ir.ops import Broadcast, Concat, Reshape, Slice, Transpose
-from ..ir.types import DType, Shape, Symbol, TensorType
-from ..ir.windows import Pad, Reverse, Skew, Sliding, Weave, Window
+from ..ir.ops import Concat
+from ..ir.types import DType, Shape, Symbol, TensorType, batched, row_major
+from ..ir.views import Reshape, View
+from ..ir.windows import Pad, Weave
 
 ALIASING_BYTES = 1024
 LINE_BYTES = 64
@@ -44,22 +45,12 @@ class Placement:
     fill: float = 0.0
 
 
-def row_major(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides of contiguous elements, last axis innermost."""
-    strides: list[int] = []
-    step = 1
-    for size in reversed(shape):
-        strides.insert(0, step)
-        step *= size
-    return tuple(strides)
-
-
 def dense(buffer: str, kind: TensorType) -> Placement:
     """Contiguous, the batch axis (if any) with a stride off powers of two that would crowd one set of the cache."""
-    if kind.shape and isinstance(kind.shape[0], Symbol):
-        body = tuple(d for d in kind.shape if isinstance(d, int))
-        return Placement(buffer, kind.dtype, kind.shape, (sample_stride(body, kind.dtype), *row_major(body)))
-    return Placement(buffer, kind.dtype, kind.shape, row_major([d for d in kind.shape if isinstance(d, int)]))
+    strides = row_major(kind.shape)
+    if batched(kind.shape):
+        strides = (sample_stride(strides[0], kind.dtype), *strides[1:])
+    return Placement(buffer, kind.dtype, kind.shape, strides)
 
 
 def framed(buffer: str, kind: TensorType, frame: Frame, fill: float) -> Placement:
@@ -72,37 +63,29 @@ def framed(buffer: str, kind: TensorType, frame: Frame, fill: float) -> Placemen
 
 def strips(place: Placement) -> list[Placement]:
     """The parts of the frame around a value, two an axis, overlapping at the corners."""
+    before, after = (tuple(sides) for sides in zip(*place.frame, strict=True))
+    whole = with_frame(place, Pad(before, after, place.fill))
+    assert whole is not None
     found = []
-    for axis, sides in enumerate(place.frame):
-        for side, width in enumerate(sides):
-            if width:
-                start, shape = place.offset, list(place.shape)
-                for n, (stride, (before, after)) in enumerate(zip(place.strides, place.frame, strict=True)):
-                    size = shape[n]
-                    if isinstance(size, int):
-                        shape[n] = before + size + after
-                        start -= stride * before
-                size = place.shape[axis]
-                assert isinstance(size, int)
-                start += place.strides[axis] * (sides[0] + size) * side
-                shape[axis] = width
-                found.append(replace(place, shape=tuple(shape), offset=start, frame=()))
+    for axis, size in enumerate(whole.shape):
+        for width, start in (before[axis], 0), (after[axis], None if isinstance(size, Symbol) else size - after[axis]):
+            if width and start is not None:
+                shape = (*whole.shape[:axis], width, *whole.shape[axis + 1 :])
+                found.append(replace(whole, shape=shape, offset=whole.offset + whole.strides[axis] * start))
     return found
 
 
-def sample_stride(body: Sequence[int], dtype: DType) -> int:
-    """Elements between samples: their size, plus a cache line where equal columns of neighbouring rows would alias."""
-    size = math.prod(body)
+def sample_stride(size: int, dtype: DType) -> int:
+    """Elements between samples of a size: that, plus a cache line where equal columns of neighbouring rows would alias."""
     aliases = size * dtype.bytes % ALIASING_BYTES == 0
     return size + LINE_BYTES // dtype.bytes if aliases else size
 
 
 def blocked(buffer: str, kind: TensorType, panel: int) -> Placement:
     """A parameter in panels of `panel` columns: [columns / panel][rows][panel], the last panel padded."""
-    *rows, _ = (d for d in kind.shape if isinstance(d, int))
-    depth = math.prod(rows)
-    strides = tuple(s * panel for s in row_major(rows))
-    return Placement(buffer, kind.dtype, kind.shape, (*strides, 1), 0, panel, depth * panel)
+    rows = [d for d in kind.shape[:-1] if isinstance(d, int)]
+    strides = tuple(s * panel for s in row_major(tuple(rows)))
+    return Placement(buffer, kind.dtype, kind.shape, (*strides, 1), 0, panel, math.prod(rows) * panel)
 
 
 def elements(placement: Placement, rows: int) -> int:
@@ -140,35 +123,30 @@ def unpack(placement: Placement, flat: np.ndarray[Any, Any]) -> np.ndarray[Any, 
 
 def view(graph: Graph, number: int, source: Placement) -> Placement | None:
     """The placement of a view of a placed value, or None when strides cannot express it."""
-    node = graph[number]
-    assert node.op.has(Trait.VIEW)
-    if isinstance(node.op, Pad):
-        return with_frame(source, node.op)
-    shape, inside = node.type.shape, replace(source, shape=node.type.shape, frame=())
-    if source.panel and not (isinstance(node.op, Slice | Reverse) and shape[-1] == source.shape[-1]):
-        return None
-    match node.op:
-        case Broadcast():
-            strides = [0] * len(shape)
-            for stride, axis in zip(source.strides, node.op.axes, strict=True):
-                strides[axis] = stride
-            return replace(inside, strides=tuple(strides))
-        case Transpose():
-            return replace(inside, strides=tuple(source.strides[a] for a in node.op.order))
-        case Slice():
-            offset = source.offset + sum(s * start for s, start in zip(source.strides, node.op.start, strict=True))
-            strides = [s * step for s, step in zip(source.strides, node.op.step, strict=True)]
-            return replace(inside, strides=tuple(strides), offset=offset)
-        case Reverse() if not (source.panel and len(shape) - 1 in node.op.axes):
-            return _backwards(inside, node.op.axes)
-        case Window():
-            return replace(inside, strides=_sliding(source.strides, node.op.sliding))
-        case Skew():
-            return _askew(inside, source.shape, node.op)
+    op, shape = graph[number].op, graph.type(number).shape
+    match op:
+        case Pad():
+            return with_frame(source, op)
         case Reshape():
-            return _reshape(inside, source.shape, shape)
+            return None if source.panel else reshaped(source, shape)
+        case View():
+            return _walked(source, op, shape)
         case _:
-            return None
+            raise AssertionError(f"{op.name} is no view")
+
+
+def _walked(source: Placement, op: View, shape: Shape) -> Placement | None:
+    """Strides along the axes of a view; None when it would walk the blocked axis in another way than straight on."""
+    own = tuple(Affine(((str(axis), 1),)) for axis in range(len(shape)))
+    point = op.through(own, source.shape)
+    if source.panel and (point[-1] != own[-1] or shape[-1] != source.shape[-1]):
+        return None
+    strides, offset = [0] * len(shape), source.offset
+    for stride, index in zip(source.strides, point, strict=True):
+        offset += stride * index.constant
+        for name, factor in index.terms:
+            strides[int(name)] += stride * factor
+    return replace(source, shape=shape, strides=tuple(strides), offset=offset, frame=())
 
 
 def with_frame(source: Placement, op: Pad) -> Placement | None:
@@ -196,69 +174,22 @@ def part_of(whole: Placement, op: Concat | Weave, number: int, shapes: Sequence[
     return replace(whole, shape=shapes[number], strides=tuple(strides), offset=offset, frame=())
 
 
-def _backwards(source: Placement, axes: Sequence[int]) -> Placement:
-    offset = source.offset
-    for axis in axes:
-        size = source.shape[axis]
-        assert isinstance(size, int)
-        offset += source.strides[axis] * (size - 1)
-    return replace(source, strides=tuple(-s if a in axes else s for a, s in enumerate(source.strides)), offset=offset)
-
-
-def _sliding(strides: Sequence[int], sliding: Sliding) -> tuple[int, ...]:
-    """Strides of windows: from window to window, and from element to element inside."""
-    counting, inside = list(strides), []
-    for axis, stride, dilation in zip(sliding.axes, sliding.stride, sliding.dilation, strict=True):
-        inside.append(strides[axis] * dilation)
-        counting[axis] = strides[axis] * stride
-    first = sliding.inside[0]
-    return (*counting[:first], *inside, *counting[first:])
-
-
-def _askew(source: Placement, old: Shape, op: Skew) -> Placement:
-    strides, offset = list(source.strides), source.offset
-    for axis, inside, dilation in zip(op.axes, op.inside, op.dilation, strict=True):
-        size = old[inside]
-        assert isinstance(size, int)
-        offset += source.strides[axis] * dilation * (size - 1)
-        strides[inside] -= source.strides[axis] * dilation
-    return replace(source, strides=tuple(strides), offset=offset)
-
-
 def reshaped(source: Placement, shape: Shape) -> Placement | None:
-    """The same elements under another shape, None when strides cannot express it."""
-    return _reshape(replace(source, shape=shape, frame=()), source.shape, shape)
-
-
-def _reshape(source: Placement, before: Shape, shape: Shape) -> Placement | None:
-    """Strides under another shape when groups of axes are contiguous, as NumPy does without copying."""
-    lead = 1 if before and isinstance(before[0], Symbol) else 0
-    old = [(d, s) for d, s in zip(before[lead:], source.strides[lead:], strict=True) if isinstance(d, int) and d != 1]
+    """The same elements under another shape when groups of axes are contiguous, as NumPy does without copying; else None."""
+    lead = int(batched(source.shape))
+    old = [(d, s) for d, s in zip(source.shape[lead:], source.strides[lead:], strict=True) if isinstance(d, int) and d != 1]
     new = [d for d in shape[lead:] if isinstance(d, int)]
-    strides: list[int] = []
-    position = 0
-    for size in new:
-        if size == 1:
-            strides.append(0)
-            continue
-        strides.append(-size)
-    flat = [n for n, s in enumerate(strides) if s]
-    while flat:
-        group_new, group_old = [flat.pop(0)], [old[position]]
-        position += 1
-        a, b = new[group_new[0]], group_old[0][0]
-        while a != b:
-            if a < b:
-                group_new.append(flat.pop(0))
-                a *= new[group_new[-1]]
+    strides, many = [0] * len(new), [axis for axis, size in enumerate(new) if size != 1]
+    while many:
+        group, merged = [many.pop(0)], [old.pop(0)]
+        while (size := math.prod(new[axis] for axis in group)) != (have := math.prod(d for d, _ in merged)):
+            if size < have:
+                group.append(many.pop(0))
             else:
-                group_old.append(old[position])
-                position += 1
-                b *= group_old[-1][0]
-        if any(outer[1] != inner[0] * inner[1] for outer, inner in pairwise(group_old)):
+                merged.append(old.pop(0))
+        if any(outer[1] != inner[0] * inner[1] for outer, inner in pairwise(merged)):
             return None
-        step = group_old[-1][1]
-        for n in reversed(group_new):
-            strides[n] = step
-            step *= new[n]
-    return replace(source, strides=(*source.strides[:lead], *strides))
+        step = merged[-1][1]
+        for axis, count in zip(group, row_major(tuple(new[axis] for axis in group)), strict=True):
+            strides[axis] = step * count
+    return replace(source, shape=shape, strides=(*source.strides[:lead], *strides), frame=())

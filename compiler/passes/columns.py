@@ -14,8 +14,9 @@ from collections.abc import Mapping
 
 from ..ir.build import Build
 from ..ir.graph import Graph, Node, rewrite
-from ..ir.ops import Broadcast, Contract, Reduce
+from ..ir.ops import Contract, Reduce
 from ..ir.types import Dim
+from ..ir.views import Broadcast
 
 
 def give_columns(graph: Graph) -> Graph:

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..ir.graph import Graph, Node, Where, rewrite
 from ..ir.op import Context, Op, Trait
-from ..ir.ops import Broadcast, Constant
+from ..ir.ops import Constant
+from ..ir.views import Broadcast
 
 NO_CONTEXT = Context({}, {})
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from ..deadline import check
 from ..ir.graph import Graph, Node
 from ..ir.op import Trait
-from ..ir.ops import Broadcast, Reduce, Reshape, Source
+from ..ir.ops import Reduce, Source
 from ..ir.types import Shape
+from ..ir.views import Broadcast, Reshape
 from ..ir.windows import Pad, Weave
 
 LIGHT_FLOPS = 4

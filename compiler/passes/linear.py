@@ -16,8 +16,9 @@ from functools import reduce
 from ..ir.build import Build
 from ..ir.elementwise import Elementwise
 from ..ir.graph import Graph, Node, rewrite
-from ..ir.ops import Broadcast, Reduce
-from ..ir.types import Shape, Symbol
+from ..ir.ops import Reduce
+from ..ir.types import Shape
+from ..ir.views import Broadcast
 
 MOST_TERMS = 6
 """Terms of a combination beyond which their sums would cost more than the pass that is saved."""
@@ -63,9 +64,7 @@ def _waits(graph: Graph) -> bool:
 
 
 def _over_batch(op: object, graph: Graph, operands: tuple[int, ...]) -> bool:
-    if not isinstance(op, Reduce) or op.kind != "sum" or op.axes[0] != 0:
-        return False
-    return isinstance(graph.type(operands[0]).shape[0], Symbol)
+    return isinstance(op, Reduce) and op.kind == "sum" and op.combines_samples(graph.type(operands[0]).shape)
 
 
 def _combined(new: Graph, node: Node, value: int, late: _Late) -> int | None:

@@ -13,8 +13,9 @@ from typing import Any
 from ..ir.elementwise import Elementwise
 from ..ir.graph import Graph, Where
 from ..ir.op import Op
-from ..ir.ops import Broadcast, Constant
+from ..ir.ops import Constant
 from ..ir.types import DType, Shape
+from ..ir.views import Broadcast
 from .fold import constant_behind
 
 # (maker, operation, operands) -> the number of the replacement, or None when the rule does not apply

@@ -23,8 +23,9 @@ from ..ir.build import Build
 from ..ir.elementwise import ROWS, Cast, Elementwise, Select
 from ..ir.graph import Graph, Node, rewrite
 from ..ir.op import Trait
-from ..ir.ops import Broadcast, Constant, Contract, Position
+from ..ir.ops import Constant, Contract, Position
 from ..ir.types import Shape
+from ..ir.views import Broadcast
 from ..ir.windows import OverlapAdd, Reverse, Skew, Sliding, Weave, Window
 from .simplify import simplify
 from .weaves import sink_weaves

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 
 from ..ir.graph import Graph, Node, rewrite
 from ..ir.op import Trait
-from ..ir.ops import Broadcast, Position, Reshape, Source
+from ..ir.ops import Position, Source
 from ..ir.types import Shape
+from ..ir.views import Broadcast, Reshape
 from .views import respread, restride
 
 

@@ -10,13 +10,10 @@ sums is smaller than that of a long one), for extremes exactly.
 
 from __future__ import annotations
 
-import math
-
 from ..ir.graph import Graph, Node, rewrite
-from ..ir.ops import Reduce
-from ..ir.types import Symbol
+from ..ir.ops import REDUCTIONS, Reduce
+from ..ir.types import Shape, elements
 
-KINDS = ("sum", "max", "min", "any", "all")
 LEAST_POINTS = 8
 """Points of a sample from which reducing them by themselves pays."""
 
@@ -33,6 +30,7 @@ def reduce_samples(graph: Graph) -> Graph:
     return rewrite(graph, rule)
 
 
-def _pays(op: Reduce, shape: tuple[int | Symbol, ...]) -> bool:
-    batched = op.kind in KINDS and op.axes[0] == 0 and isinstance(shape[0], Symbol)
-    return batched and math.prod(d for a in op.axes[1:] if isinstance(d := shape[a], int)) >= LEAST_POINTS
+def _pays(op: Reduce, shape: Shape) -> bool:
+    if op.kind not in REDUCTIONS or not op.combines_samples(shape):
+        return False
+    return elements(tuple(shape[a] for a in op.axes[1:])) >= LEAST_POINTS

@@ -15,7 +15,8 @@ from functools import cache
 from ..ir.elementwise import Cast, Elementwise, Select, StopGradient
 from ..ir.graph import Graph, Node, rewrite
 from ..ir.op import Op, Trait
-from ..ir.ops import Broadcast, Concat, Reduce, Reshape, Slice, Transpose
+from ..ir.ops import Concat, Reduce
+from ..ir.views import Broadcast, Reshape, Slice, Transpose
 from ..ir.windows import Pad
 from . import identities, views
 from .dce import dce

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ..ir.elementwise import Cast, Elementwise
 from ..ir.graph import Graph, Node
 from ..ir.ops import Contract, Extent, Reduce, Source
-from ..ir.types import F64, TensorType
+from ..ir.types import F64, TensorType, batched
 
 COMBINE = {"sum": "add", "max": "max", "min": "min", "any": "or", "all": "and"}
 NEUTRAL = {"sum": 0.0, "max": float("-inf"), "min": float("inf"), "any": False, "all": True}
@@ -51,8 +51,6 @@ class Stage:
 
 def is_batched(graph: Graph, number: int) -> bool:
     """True when a value has the batch axis."""
-    from ..ir.ops import batched
-
     return batched(graph.type(number).shape)
 
 

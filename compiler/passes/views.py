@@ -20,8 +20,9 @@ from collections.abc import Iterator, Sequence
 
 from ..ir.elementwise import Cast
 from ..ir.op import Op
-from ..ir.ops import ARGUMENTS, Broadcast, Constant, Extent, Position, Reduce, Reshape, Slice, Transpose
+from ..ir.ops import ARGUMENTS, Constant, Extent, Position, Reduce
 from ..ir.types import F64, I32, Dim, Shape, Symbol
+from ..ir.views import Broadcast, Reshape, Slice, Transpose
 from ..ir.windows import OverlapAdd, Pad
 from .local import Maker
 

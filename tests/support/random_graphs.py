@@ -13,8 +13,9 @@ from ranvier.compiler.ir.elementwise import ROWS
 from ranvier.compiler.ir.evaluate import evaluate
 from ranvier.compiler.ir.graph import Graph
 from ranvier.compiler.ir.op import Array, ShapeError
-from ranvier.compiler.ir.ops import Broadcast, Position, Source
+from ranvier.compiler.ir.ops import Position, Source
 from ranvier.compiler.ir.types import BATCH, F64, I32, U8, Shape, TensorType
+from ranvier.compiler.ir.views import Broadcast
 
 ROWS_EXTENT = 3
 SHAPES: tuple[Shape, ...] = ((), (1,), (3,), (2, 3), (6,), (BATCH,), (BATCH, 3), (BATCH, 2, 3), (BATCH, 6), (BATCH, 1, 3))

@@ -5,8 +5,9 @@ from ranvier.compiler.ir.build import Build
 from ranvier.compiler.ir.elementwise import Elementwise, Select
 from ranvier.compiler.ir.graph import Graph
 from ranvier.compiler.ir.op import Op, ShapeError
-from ranvier.compiler.ir.ops import Broadcast, Concat, Contract, Position, Reduce, Reshape, Slice, Source, Transpose
+from ranvier.compiler.ir.ops import Concat, Contract, Position, Reduce, Source
 from ranvier.compiler.ir.types import BATCH, BOOL, F32, F64, I32, DType, Shape, TensorType
+from ranvier.compiler.ir.views import Broadcast, Reshape, Slice, Transpose
 
 
 def f32(*shape: object) -> TensorType:

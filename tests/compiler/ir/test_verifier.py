@@ -10,9 +10,10 @@ from ranvier.compiler.ir import verifier
 from ranvier.compiler.ir.build import Build
 from ranvier.compiler.ir.elementwise import Elementwise
 from ranvier.compiler.ir.graph import Graph, Node
-from ranvier.compiler.ir.ops import Broadcast, Source
+from ranvier.compiler.ir.ops import Source
 from ranvier.compiler.ir.types import BATCH, F32, F64, TensorType
 from ranvier.compiler.ir.verifier import VerificationError, verify
+from ranvier.compiler.ir.views import Broadcast
 
 
 def sound() -> Graph:

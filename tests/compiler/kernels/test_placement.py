@@ -66,6 +66,6 @@ def test_views_address_what_numpy_addresses(steps: list[str], data: st.DataObjec
 
 @pytest.mark.parametrize("columns", [1, 10, 256, 512, 1000, 1024, 2048, 784])
 def test_samples_do_not_alias(columns: int) -> None:
-    stride = sample_stride((columns,), F32)
+    stride = sample_stride(columns, F32)
     assert stride >= columns
     assert stride * 4 % 1024 or columns * 4 % 1024

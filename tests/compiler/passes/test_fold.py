@@ -13,10 +13,11 @@ from ranvier.compiler.ir.elementwise import ROWS
 from ranvier.compiler.ir.evaluate import evaluate
 from ranvier.compiler.ir.graph import Graph
 from ranvier.compiler.ir.op import Trait
-from ranvier.compiler.ir.ops import Broadcast, Constant
+from ranvier.compiler.ir.ops import Constant
 from ranvier.compiler.ir.printer import print_graph
 from ranvier.compiler.ir.types import BATCH, BOOL, F32, I32, U32, DType
 from ranvier.compiler.ir.verifier import verify
+from ranvier.compiler.ir.views import Broadcast
 from ranvier.compiler.passes.dce import dce
 from ranvier.compiler.passes.fold import fold
 

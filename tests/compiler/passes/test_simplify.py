@@ -9,10 +9,11 @@ from random_graphs import Sample, assert_same, samples
 from ranvier.compiler.ir.build import Build
 from ranvier.compiler.ir.evaluate import evaluate
 from ranvier.compiler.ir.graph import Graph, Where
-from ranvier.compiler.ir.ops import Broadcast, Concat, Position, Reduce, Slice, Source
+from ranvier.compiler.ir.ops import Concat, Position, Reduce, Source
 from ranvier.compiler.ir.printer import print_graph
 from ranvier.compiler.ir.types import BATCH, BOOL, F32, F64, I32, U8, U32, DType, Shape, TensorType
 from ranvier.compiler.ir.verifier import verify
+from ranvier.compiler.ir.views import Broadcast, Slice
 from ranvier.compiler.passes.cse import cse
 from ranvier.compiler.passes.dce import dce
 from ranvier.compiler.passes.simplify import simplify
