@@ -135,10 +135,10 @@ class Blueprint:
         """Forward, loss, backward, optimizer and running figures in one graph."""
         graph, loss = self._forward(self.training)
         gradients = self._gradients(graph, loss)
-        nodes = parameter_nodes(graph)
+        nodes, optimizer = parameter_nodes(graph), self._scheduled(graph)
         states: dict[str, StateVariable] = {}
         for label, gradient in gradients.items():
-            states |= self._update(graph, label, nodes[label], gradient)
+            states |= self._update(graph, optimizer, label, nodes[label], gradient)
         outputs = {k: v for k, v in graph.outputs.items() if k.startswith(("parameter:", "state:"))}
         progress = self._progress(graph, loss)
         outputs |= {k: v for k, v in graph.outputs.items() if k.startswith("accumulator:")}
@@ -216,19 +216,23 @@ class Blueprint:
         whole = self.train_settings.regularize
         return own or ([whole] if whole is not None and parameter.type.rank >= 2 else [])
 
-    def _update(self, graph: Graph, label: str, node: int, gradient: int) -> dict[str, StateVariable]:
+    def _scheduled(self, graph: Graph) -> Instance:
+        """The optimizer with its learning rate made what the schedule says of this step."""
+        settings = self.train_settings
+        optimizer, place = settings.optimizer, settings.place
+        if "lr" not in optimizer.settings:
+            return optimizer
+        build = Build(graph, self.real)
+        given = [optimizer.settings["lr"]]
+        rate = apply_function(self.unit.library, build, settings.schedule, given, _clock(build), place, purpose="the learning rate").value
+        span = innermost_own([settings.schedule.span, place])
+        scheduled = Tensor(_returned(build, rate, (), "a schedule returns the learning rate, one number", span))
+        return replace(optimizer, settings={**optimizer.settings, "lr": scheduled})
+
+    def _update(self, graph: Graph, optimizer: Instance, label: str, node: int, gradient: int) -> dict[str, StateVariable]:
         """The optimizer's body for one parameter."""
         build = Build(graph, self.real, self.training.parameters[label].where)
-        names = {name: Tensor(build.add_op(Source("runtime", name, TensorType(F64)))) for name in ("step", "steps", "epoch")}
-        settings, place = self.train_settings, self.train_settings.place
-        optimizer = settings.optimizer
-        if "lr" in optimizer.settings:
-            rate = apply_function(
-                self.unit.library, build, settings.schedule, [optimizer.settings["lr"]], names, place, purpose="the learning rate"
-            ).value
-            span = innermost_own([settings.schedule.span, place])
-            scheduled = Tensor(_returned(build, rate, (), "a schedule returns the learning rate, one number", span))
-            optimizer = replace(optimizer, settings={**optimizer.settings, "lr": scheduled})
+        names, place = _clock(build), self.train_settings.place
         before, graph.outputs = graph.outputs, {}
         values = [Tensor(node), Tensor(gradient)]
         done = apply_function(self.unit.library, build, optimizer, values, names, place, path=label, purpose=f"the update of `{label}`")
@@ -368,6 +372,11 @@ class Blueprint:
         lowered = self._lower(optimise(build.graph))
         renamed = {name: f"check.{name}" for name in lowered.temporaries}
         return _renamed(lowered, renamed), "output:fault"
+
+
+def _clock(build: Build) -> dict[str, Value]:
+    """What schedules and optimizers may ask of where training is, by name."""
+    return {name: Tensor(build.add_op(Source("runtime", name, TensorType(F64)))) for name in ("step", "steps", "epoch")}
 
 
 def _returned(build: Build, value: Value, shape: Shape, wanted: str, place: Span) -> int:
