@@ -39,6 +39,10 @@ class Layout:
                 known[key] = dense(key, kind)
         return known[key]
 
+    def adopt(self, place: Placement) -> None:
+        """Take a placement as it was made before; its buffer's name is its key."""
+        self.places[place.buffer.partition(":")[0]][place.buffer] = place
+
     def buffers(self, space: str) -> tuple[dict[str, Buffer], int]:
         """The buffers of a space and its size in bytes, for the capacity of rows. Those that are there stay where they are."""
         if space not in self._laid or len(self._laid[space][0]) < len(self.places[space]):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..compiler.backend.measure import measuring_code, peak_flops
+from ..compiler.backend.program import build
 from ..compiler.kernels.cost import Cost, cost
 from .model import Entry, Model
 
@@ -47,7 +48,7 @@ def measure(model: Model, name: str) -> Measurement:
 
     threads = model.team.threads
     peak = peak_flops(model.blueprint.target, model.blueprint.real) * threads / timed(code["peak"], entry.address, threads > 1)
-    native, rows = entry.native, model.capacity
+    native, rows = build(model.blueprint.program(name), model.blueprint.target, threads), model.capacity
     found = []
     for call in native.calls:
         number = call.step.launch

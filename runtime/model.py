@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.backend.program import Native, build
+from ..compiler.backend.executable import Executable
 from ..compiler.deadline import deadline
 from ..compiler.driver import RUNTIME, Blueprint
 from ..compiler.errors import DataError, RanvierError, ResourceError
 from ..compiler.frontend.context import Parameter, StateVariable
 from ..compiler.ir.evaluate import evaluate as reference
 from ..compiler.ir.types import F64, TensorType, elements
+from ..compiler.kept import executable
 from ..compiler.passes.stream import Stage
 from .convert import as_array, cast
 from .data import Field, fit_arrays
@@ -34,7 +35,7 @@ INITIAL_BYTES = 40
 class Entry:
     """A native program with the context it is called with; the context is renewed when memory moved."""
 
-    native: Native
+    code: Executable
     context: Array
     address: int
     scratch: Array
@@ -43,7 +44,7 @@ class Entry:
 
     def bind(self, feeds: tuple[Feed, ...], results: Array, *, targets: bool) -> Call:
         """The entry for single batches; bound once, since small models take no longer than a few attributes and arguments."""
-        start = self.team.starter(self.native.body, self.address, self.native.parallel)
+        start = self.team.starter(self.code.body, self.address, self.code.parallel)
         return Call(feeds, targets, Results(results), self.generation, self.context.data, start)
 
 
@@ -229,11 +230,10 @@ class Model:
         """The native program of an entry, compiled at the first use, its context up to date."""
         if name not in self._entries:
             with deadline():
-                program = self.blueprint.program(name)
-                native = build(program, self.blueprint.target, self.team.threads)
-            context = np.zeros(native.layout.words, dtype=np.int64)
-            scratch = allocate(max(native.scratch_stride * self.team.threads, 64))
-            self._entries[name] = Entry(native, context, int(context.ctypes.data), scratch, self.team)
+                code = executable(self.blueprint, name, self.team.threads)
+            context = np.zeros(code.layout.words, dtype=np.int64)
+            scratch = allocate(max(code.scratch_stride * self.team.threads, 64))
+            self._entries[name] = Entry(code, context, int(context.ctypes.data), scratch, self.team)
             if name == "train":
                 self._begin_optimizer()
         entry = self._entries[name]
@@ -243,10 +243,10 @@ class Model:
 
     def _connect(self, entry: Entry) -> None:
         """Write the addresses of all spaces into a context."""
-        layout, program = entry.native.layout, entry.native.program
-        for space, size in program.spaces.items():
+        layout = entry.code.layout
+        for space, size in entry.code.spaces.items():
             shared = space in self.blueprint.layout.places
-            block = space if shared else f"{space}:{program.name}"
+            block = space if shared else f"{space}:{entry.code.name}"
             most = max(size, self.blueprint.layout.buffers(space)[1]) if shared else size
             entry.context[layout.space(space)] = self.memory.ensure(block, most)
         entry.context[layout.scratch] = entry.scratch.ctypes.data
@@ -273,13 +273,13 @@ class Model:
     def run_epoch(self, name: str, data: Arrays, order: Array, begin: int, end: int, batch: int) -> None:
         """Run an entry over positions begin..end of an order of rows of whole arrays, batch after batch, in one native call."""
         entry = self.entry(name)
-        layout, gathers = entry.native.layout, entry.native.program.gathers
+        layout, gathers = entry.code.layout, entry.code.gathers
         if not gathers:
             raise DataError("the model reads none of its inputs")
         entry.context[[layout.order, layout.begin, layout.end, layout.batch]] = (order.ctypes.data, begin, end, batch)
         for number, gather in enumerate(gathers):
             entry.context[layout.data(number)] = data[gather.buffer.partition(":")[2]].ctypes.data
-        fault = self.team.run(entry.native.epoch, entry.address, entry.native.parallel)
+        fault = self.team.run(entry.code.epoch, entry.address, entry.code.parallel)
         if fault:
             self._explain(fault, data)
 

@@ -57,12 +57,37 @@ def _objects(texts: Sequence[str], target: Target, directory: int | None) -> lis
     return [image if image is not None else fresh[n] for n, image in enumerate(found)]
 
 
+def kept_objects(names: Sequence[str]) -> list[bytes] | None:
+    """The objects of those names; None when one is not there."""
+    with _open_directory() as directory:
+        found = [_load(directory, name) for name in names] if directory is not None else [None]
+    images = [image for image in found if image is not None]
+    return images if len(images) == len(found) else None
+
+
+def load(name: str) -> bytes | None:
+    """What was kept under a name; None when nothing is."""
+    with _open_directory() as directory:
+        return None if directory is None else _load(directory, name)
+
+
+def store(name: str, content: bytes) -> None:
+    """Keep something under a name: a digest of all that decides its bytes."""
+    with _open_directory() as directory:
+        if directory is not None:
+            _store(directory, name, content)
+
+
 def key(text: str, target: Target) -> str:
     """The name of an object: a digest of the text and of everything else that decides its bytes."""
+    return name_of(target, text)
+
+
+def name_of(target: Target, *parts: str) -> str:
+    """A name for what is made from some texts for a target with this code generator."""
     options = sorted(jit.OPTIONS.items())
-    parts = (FORMAT, _versions(), target.triple, target.cpu, target.features, repr(options), text)
     digest = hashlib.sha256()
-    for part in parts:
+    for part in (FORMAT, _versions(), target.triple, target.cpu, target.features, repr(options), *parts):
         encoded = part.encode()
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
     return digest.hexdigest()

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..deadline import check
 from ..kernels.model import Contract, Kernel
 from ..kernels.program import Program
-from . import cache, jit
+from . import jit
+from .cache import cached_objects
 from .canonical import Canonical, canonical
 from .contract import emit_contract
 from .entry import Call, Layout, body_text, epoch_text
+from .executable import Executable, body_symbol, epoch_symbol, link
 from .nest import emit_nest
 from .schedule import SERIAL, Step, partition, plan, row_units
 from .target import Target
 from .text import Emitted, Text
-from .threads import team_code
 
 LINE = 128
 """The scratch of a thread begins on its own pair of cache lines."""
@@ -36,34 +36,20 @@ class Compiled:
 
 
 @dataclass(frozen=True)
-class Native:
-    """A program as native code; the addresses are valid as long as this object lives.
-
-    `body` runs one batch, `epoch` (0 when the program gathers nothing) a range of an order; both are entries to be run by a team on a
-    context laid out by `layout`, with the whole team only if `parallel`. Every thread needs `scratch_stride` bytes of scratch; the
-    whole is aligned to 64. Any number of threads may run it.
-    """
+class Native(Executable):
+    """An executable with all that it was made from, to be shown and timed kernel by kernel."""
 
     program: Program
     target: Target
-    layout: Layout
     steps: tuple[Step, ...]
     kernels: tuple[Compiled, ...]
     calls: tuple[Call, ...]
-    scratch_stride: int
-    parallel: bool
     entries: str
-    linked: jit.Linked
 
     @property
-    def body(self) -> int:
-        """Address of the entry that runs one batch."""
-        return self.linked[f"{symbol(self.program.name)}_body"]
-
-    @property
-    def epoch(self) -> int:
-        """Address of the entry that runs batch after batch."""
-        return self.linked[f"{symbol(self.program.name)}_epoch"] if self.program.gathers else 0
+    def modules(self) -> list[str]:
+        """The texts of the modules that are linked: the kernels' and the entries'."""
+        return [*(k.module for k in self.kernels), self.entries]
 
     def text(self) -> str:
         """The LLVM text of everything, for people: the kernels in order of first use, then the entries."""
@@ -83,7 +69,7 @@ class Native:
     def launches(self) -> jit.Linked:
         """An entry `launch_N` for every launch alone, without barriers, to be timed; compiled when first asked for."""
         texts = {f"launch_{call.step.launch}": self._launch_text(call) for call in self.calls}
-        return _link([*(k.module for k in self.kernels), _module(texts)], list(texts), self.target)
+        return link(cached_objects([*(k.module for k in self.kernels), _module(texts)], self.target), list(texts))
 
     def _launch_text(self, call: Call) -> Text:
         """The body with one call in it."""
@@ -109,14 +95,9 @@ def build(program: Program, target: Target, threads: int = 1) -> Native:
     layout = Layout(tuple(program.spaces), len(program.gathers))
     entries = _entries(program, calls, layout, scratch, target)
     text = _module(entries)
-    linked = _link([*(k.module for k in kernels), text], list(entries), target)
+    linked = link(cached_objects([*(k.module for k in kernels), text], target), list(entries))
     parallel = any(step.mode != SERIAL for step in steps)
-    return Native(program, target, layout, steps, kernels, calls, scratch, parallel, text, linked)
-
-
-def symbol(name: str) -> str:
-    """A name as it may stand in assembly and in C."""
-    return re.sub(r"[^A-Za-z0-9_]", "_", name)[:64] or "program"
+    return Native(program.name, program.spaces, program.gathers, scratch, parallel, linked, program, target, steps, kernels, calls, text)
 
 
 def emit(kernel: Kernel, target: Target, capacity: int, threads: int) -> Emitted:
@@ -159,7 +140,7 @@ def _call(function: str, bare: Canonical, emitted: Emitted, step: Step) -> Call:
 
 def _entries(program: Program, calls: Sequence[Call], layout: Layout, scratch: int, target: Target) -> dict[str, Text]:
     """The entries by their symbols."""
-    body, epoch = (f"{symbol(program.name)}_{entry}" for entry in ("body", "epoch"))
+    body, epoch = body_symbol(program.name), epoch_symbol(program.name)
     entries = {body: body_text(body, calls, program, layout, scratch, target)}
     if program.gathers:
         entries[epoch] = epoch_text(epoch, body, program, layout, target)
@@ -170,8 +151,3 @@ def _module(functions: Mapping[str, Text]) -> str:
     """One module of several functions and what they need."""
     needs = {name: definition for function in functions.values() for name, definition in function.needs.items()}
     return "\n".join([*needs.values(), "", *(line for function in functions.values() for line in function.lines), jit.ATTRIBUTES])
-
-
-def _link(modules: Sequence[str], exports: Sequence[str], target: Target) -> jit.Linked:
-    objects = cache.cached_objects(modules, target)
-    return jit.link(objects, {"team_barrier": team_code()["team_barrier"]}, exports)
