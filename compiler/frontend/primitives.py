@@ -11,7 +11,7 @@ from ..diagnostics import did_you_mean
 from ..ir import elementwise
 from ..ir.op import ShapeError
 from ..ir.ops import Contract, Position
-from ..ir.types import BATCH, I32, U32, Shape, elements
+from ..ir.types import BATCH, I32, U32, Shape, elements, row_major
 from ..ir.windows import OverlapAdd, Reverse, Sliding, Window
 from .context import Refused
 from .values import Axes, Poison, Tensor, Value, describe, fresh_label
@@ -293,10 +293,15 @@ def _pad(e: Expressions, a: Bound) -> Value:
     return Tensor(node, tuple(fresh_label(label.text) if n + lead in axes else label for n, label in enumerate(x.axes)))
 
 
-def _sliding(e: Expressions, a: Bound, x: Tensor, size: tuple[int, ...] | None = None) -> Sliding:
+def _sliding_axes(e: Expressions, a: Bound, x: Tensor) -> list[int]:
     axes = a.axes_in_order("over", x)
     if not axes or axes[0] < int(e.context.batched(x)):
         e.context.refuse("bad-argument", "windows slide along axes of a sample", a.span)
+    return axes
+
+
+def _sliding(e: Expressions, a: Bound, x: Tensor, size: tuple[int, ...] | None = None) -> Sliding:
+    axes = _sliding_axes(e, a, x)
     count = len(axes)
     size = _along(a, "size", count, 1, 1) if size is None else size
     return Sliding(tuple(axes), size, _along(a, "stride", count, 1, 1), _along(a, "dilation", count, 1, 1))
@@ -313,7 +318,7 @@ def _windows(e: Expressions, a: Bound) -> Value:
 
 def _overlap_add(e: Expressions, a: Bound) -> Value:
     x = a.tensor("x")
-    axes, build, lead = a.axes("over", x), e.context.build, int(e.context.batched(x))
+    axes, build, lead = _sliding_axes(e, a, x), e.context.build, int(e.context.batched(x))
     shape, inside = build.type(x.node).shape, range(axes[-1] + 1, axes[-1] + 1 + len(axes))
     if inside.stop > len(shape):
         wanted = "an axis" if len(axes) == 1 else f"{len(axes)} axes"
@@ -340,12 +345,7 @@ def _fill(e: Expressions, a: Bound) -> Value:
 def _random(e: Expressions, shape: Shape) -> int:
     """Numbers in [0, 1), 24 bits each: Philox on (position, step) under the run's seed and the draw's own stream."""
     build = e.context.build
-    strides: list[int] = []
-    total = 1
-    for dim in reversed(shape):
-        strides.insert(0, total)
-        total *= dim if isinstance(dim, int) else 1
-    position = build.add_op(Position(shape, tuple(strides), U32))
+    position = build.add_op(Position(shape, row_major(shape), U32))
     counter = build.cast(e.context.runtime("step").node, U32)
     key = e.context.random_key(e.instances[-1].path if e.instances else "")
     bits = build.apply("random_bits", position, counter, key)
@@ -375,7 +375,7 @@ def _length(e: Expressions, a: Bound) -> Value:
 
 def _as_list(e: Expressions, a: Bound) -> Value:
     value, place = a.values["value"]
-    count, items = a.integer("count"), a.values["value"][0]
+    count = a.integer("count")
     items = value if isinstance(value, tuple) else (value,) * count
     what, least = a.values["what"][0] if "what" in a.values else None, a.integer("least") if "least" in a.values else 0
     wrong = what is not None and any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in items)
