@@ -74,12 +74,19 @@ class Graph:
         self._nodes.append(node)
         return node.id
 
-    def adopt(self, node: Node, inputs: tuple[int, ...], types: Sequence[TensorType]) -> int:
-        """Append a copy of another graph's node; its type is known already when the operands' `types` are those it had there."""
-        if any(self._nodes[i].type is not t and self._nodes[i].type != t for i, t in zip(inputs, types, strict=True)):
-            return self.add(node.op, inputs, node.where)
-        self._nodes.append(Node(len(self._nodes), node.op, inputs, node.type, node.where))
-        return len(self._nodes) - 1
+    def adopt(self, node: Node, inputs: tuple[int, ...], other: Graph) -> int:
+        """Append a copy of another graph's node; its type is known already when the operands have the types that they had there.
+
+        The node itself where its number stays too: passes leave most of a graph as it is, and this is most of what they do.
+        """
+        for mine, theirs in zip(inputs, node.inputs, strict=True):
+            kind = self._nodes[mine].type
+            if kind is not other._nodes[theirs].type and kind != other._nodes[theirs].type:
+                return self.add(node.op, inputs, node.where)
+        number = len(self._nodes)
+        same = number == node.id and inputs == node.inputs
+        self._nodes.append(node if same else Node(number, node.op, inputs, node.type, node.where))
+        return number
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -154,16 +161,16 @@ def rewrite(graph: Graph, rule: Rule, *, keep: set[int] | None = None) -> Graph:
     `operands` are the numbers of the node's inputs in the new graph. With `keep`, other nodes are dropped. Provenance is copied.
     """
     new = Graph(graph.name)
-    number: dict[int, int] = {}
+    number = [-1] * len(graph)
     for node in graph:
         if not node.id % NODES_A_CHECK:
             check("rewriting the graph")
         if keep is not None and node.id not in keep:
             continue
-        operands = tuple(number[i] for i in node.inputs)
+        operands = tuple([number[i] for i in node.inputs])
         replacement = rule(new, node, operands)
         if replacement is None:
-            replacement = new.adopt(node, operands, [graph.type(i) for i in node.inputs])
+            replacement = new.adopt(node, operands, graph)
         number[node.id] = replacement
     new.outputs = {name: number[value] for name, value in graph.outputs.items()}
     return new

@@ -260,9 +260,10 @@ class _Fuser:
                 if other is not None and other != cluster.number:
                     self.stored.add(value)
                     before |= (1 << other) | self.above[other]
-        for number, mask in enumerate(self.above):
-            if number == cluster.number or mask & below:
-                self.above[number] |= before
+        if before & ~self.above[cluster.number]:  # else who depends on the cluster depends on all of that already
+            for number, mask in enumerate(self.above):
+                if number == cluster.number or mask & below:
+                    self.above[number] |= before
 
 
 def fuse(graph: Graph) -> Fusion:

@@ -21,6 +21,7 @@ GraphPass = Callable[[Graph], Graph]
 
 PASSES: tuple[tuple[str, GraphPass], ...] = (
     ("dce", dce),
+    ("share", cse),
     ("fold", fold),
     ("simplify", simplify),
     ("overlap", gather_overlaps),
