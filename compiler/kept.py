@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..grammar import grammar_text
 from .backend import cache
 from .backend.executable import Executable, body_symbol, epoch_symbol, link
 from .backend.program import Native, build
@@ -33,7 +34,8 @@ SOURCES = ("*.py", "*.nn")
 
 def executable(blueprint: Blueprint, name: str, threads: int) -> Executable:
     """The program of an entry (see `Blueprint.program`), planned for some threads, from the cache when it is there."""
-    if blueprint.watch or blueprint.checked:  # the passes are to be seen at work
+    seen = blueprint.watch or blueprint.checked  # the passes are to be seen at work
+    if seen or not _own_code():
         return build(blueprint.program(name), blueprint.target, threads)
     key = _key(blueprint, name, threads)
     content = cache.load(key)
@@ -64,11 +66,12 @@ def _key(blueprint: Blueprint, name: str, threads: int) -> str:
 
 @functools.cache
 def _own_code() -> str:
-    """A digest of the compiler."""
-    folder, digest = Path(__file__).parent, hashlib.sha256()
-    for file in sorted(file for pattern in SOURCES for file in folder.rglob(pattern)):
+    """A digest of the compiler and its grammar; empty where it does not lie in files."""
+    folder, digest = Path(__file__).parent, hashlib.sha256(grammar_text().encode())
+    files = sorted(file for pattern in SOURCES for file in folder.rglob(pattern))
+    for file in files:
         digest.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes())
-    return digest.hexdigest()
+    return digest.hexdigest() if files else ""
 
 
 def _placed_since(before: Mapping[str, int], layout: Layout) -> list[Placement]:

@@ -18,7 +18,8 @@ from .panel import Range, few_rest, few_rows, whole_panel, whole_steps
 from .strip import copy_rows
 from .target import Target
 from .text import Emitted, Grid, Text, Value, i64
-from .tiling import Column, Plan, Span, make_plan
+from .tile_plan import Column, Plan, Span
+from .tiling import make_plan
 
 
 def emit_contract(kernel: Contract, target: Target, *, partition: str = "auto") -> Emitted:
@@ -51,9 +52,7 @@ def _grid(plan: Plan) -> Grid:
     if plan.partition == "n":
         return Grid(plan.columns, False, plan.width)
     spans = plan.batch if plan.partition == "batch" else plan.m
-    units = math.prod(s.factor for s in spans)
-    if plan.partition == "m" and plan.line:
-        units //= plan.line
+    units = math.prod(s.factor for s in spans) // plan.unit
     return Grid(units, any(s.rows for s in spans), 1)
 
 
@@ -72,8 +71,8 @@ def _batches(frame: Frame) -> None:
 def _range(frame: Frame, kind: str, spans: Sequence[Span]) -> Range:
     """The points of some axes that this call is to do."""
     if frame.plan.partition == kind:
-        unit = frame.plan.line if kind == "m" and frame.plan.line else 1
-        return Range(frame.text.mul(Value("i64", "%lo"), unit), frame.text.mul(Value("i64", "%hi"), unit))
+        low, high = (frame.text.mul(Value("i64", name), frame.plan.unit) for name in ("%lo", "%hi"))
+        return Range(low, high)
     count = frame.plan.fixed(spans)
     return Range(i64(0), i64(count) if count is not None else frame.points(spans), count)
 

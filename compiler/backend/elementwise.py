@@ -1,4 +1,4 @@
-"""The elementwise table as LLVM IR: one row an operation, on vectors of any number of lanes; and masked loads and stores.
+"""The elementwise table as LLVM IR: one row an operation, on vectors of any number of lanes.
 
 Every row follows NumPy: integers wrap, integer division floors and yields 0 for a zero divisor, comparisons with NaN are false (but `ne`),
 minimum and maximum propagate NaN. A float `mod` is exact while the quotient is below 2^53 and 0 beyond. No row traps on any input, so
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from ..ir.random import MULTIPLIER, ROUNDS, WEYL
 from ..ir.types import F64, I64, U32, DType
 from . import vector_math as maths
-from . import vectors
 from .lanes import Lanes
 from .text import Text, Value, scalar_type, vector
 
@@ -27,34 +26,6 @@ def apply(text: Text, op: str, args: list[Value], operand_dtypes: list[DType], d
     if op == "cast":
         return cast(text, args[0], operand_dtypes[0], dtype, lanes)
     return EMITTERS[op](Lanes(text, operand_dtypes[-1], lanes), *args)
-
-
-def load(text: Text, access_dtype: DType, pointer: Value, lanes: int, mask: Value | None = None) -> Value:
-    """Load neighbours as register values; lanes outside the mask are not touched and read as zero."""
-    if mask is None:
-        return vectors.load(text, pointer, access_dtype, lanes)
-    scalar = vectors.memory_type(access_dtype)
-    type_, name = vector(scalar, lanes), f"llvm.masked.load.{_memory_suffix(access_dtype, lanes)}.p0"
-    text.need(name, f"declare {type_} @{name}(ptr, {mask.type}, {type_})")
-    raw = text.op(type_, f"call {type_} @{name}(ptr align {access_dtype.bytes} {pointer.name}, {mask}, {type_} zeroinitializer)")
-    return text.op(vector("i1", lanes), f"icmp ne {raw}, zeroinitializer") if access_dtype.kind == "b" else raw
-
-
-def store(text: Text, access_dtype: DType, value: Value, pointer: Value, lanes: int, mask: Value | None = None) -> None:
-    """Store register values to neighbours; memory outside the mask is not touched."""
-    if mask is None:
-        vectors.store(text, value, pointer, access_dtype, lanes)
-        return
-    if access_dtype.kind == "b":
-        type_ = vector("i8", lanes)
-        value = text.op(type_, f"zext {value} to {type_}")
-    name = f"llvm.masked.store.{_memory_suffix(access_dtype, lanes)}.p0"
-    text.need(name, f"declare void @{name}({value.type}, ptr, {mask.type})")
-    text.do(f"call void @{name}({value}, ptr align {access_dtype.bytes} {pointer.name}, {mask})")
-
-
-def _memory_suffix(dtype: DType, lanes: int) -> str:
-    return f"v{lanes}{'f' if dtype.is_float else 'i'}{dtype.bits}"
 
 
 def cast(text: Text, value: Value, source: DType, dtype: DType, lanes: int) -> Value:

@@ -166,22 +166,34 @@ def _is_first(text: Text) -> Value:
 
 def _run(frame: Frame, calls: Sequence[Call]) -> None:
     """Write the calls; those that share a range stand under one condition, so that threads without work pass quickly."""
-    starts = itertools.accumulate((call.step.barrier for call in calls), initial=0)
-    numbered = list(zip(list(starts)[1:], calls, strict=True))
-    for _, group in itertools.groupby(numbered, lambda pair: (pair[0], _range_key(pair[1]))):
-        together = [call for _, call in group]
-        if together[0].step.barrier:
-            barrier(frame.text)
-        first, last = _range(frame, together[0])
-        condition = _is_first(frame.text) if together[0].step.mode == SERIAL else frame.text.op("i1", f"icmp slt {first}, {last.name}")
-        ranges = [_range(frame, call) for call in together]
-        with frame.text.when(condition):
-            for stretch, some in itertools.groupby(zip(together, ranges, strict=True), lambda pair: pair[0].step.stretch):
-                if stretch:
-                    _run_in_blocks(frame, [call for call, _ in some])
-                else:
-                    for call, (lo, hi) in some:
-                        _call(frame, call, lo, hi)
+    barriers = itertools.accumulate(call.step.barrier for call in calls)
+    for _, group in itertools.groupby(zip(barriers, calls, strict=True), lambda pair: (pair[0], _range_key(pair[1]))):
+        _run_together(frame, [call for _, call in group])
+
+
+def _run_together(frame: Frame, calls: Sequence[Call]) -> None:
+    """Calls between the same barriers on the same range, where this thread has any of it."""
+    if calls[0].step.barrier:
+        barrier(frame.text)
+    condition = _has_work(frame, calls[0])
+    for call in calls:
+        _range(frame, call)  # computed before the condition, so that later calls may use it too
+    with frame.text.when(condition):
+        for stretch, some in itertools.groupby(calls, lambda call: call.step.stretch):
+            run = _run_in_blocks if stretch else _run_one_by_one
+            run(frame, list(some))
+
+
+def _has_work(frame: Frame, call: Call) -> Value:
+    """Whether this thread takes part in a call."""
+    first, last = _range(frame, call)
+    return _is_first(frame.text) if call.step.mode == SERIAL else frame.text.op("i1", f"icmp slt {first}, {last.name}")
+
+
+def _run_one_by_one(frame: Frame, calls: Sequence[Call]) -> None:
+    """Each kernel on all of this thread's range."""
+    for call in calls:
+        _call(frame, call, *_range(frame, call))
 
 
 def _run_in_blocks(frame: Frame, calls: Sequence[Call]) -> None:

@@ -16,7 +16,7 @@ from ..kernels.model import Access, Accumulator, Apply, Constant, Extents, Index
 from . import vectors
 from .elementwise import apply
 from .text import Text, Value, i64, scalar_type
-from .tiling import Column, Plan, Span, strides
+from .tile_plan import Column, Plan, Span, strides
 
 Point = dict[str, Value]
 
@@ -261,7 +261,7 @@ def prefetch(frame: Frame, rows: Rows, panel: Value, columns: Sequence[Column], 
     for access in frame.plan.streamed:
         for row in range(height):
             for column in columns:
-                frame.text.needs.setdefault("llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+                frame.text.need("llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
                 frame.text.do(f"call void @llvm.prefetch.p0({site.pointer(access, row, column)}, i32 0, i32 2, i32 1)")
 
 

@@ -13,7 +13,7 @@ from ..ir.types import I32, DType
 from . import vectors
 from .elementwise import apply
 from .lanes import Lanes
-from .text import Text, Value, vector
+from .text import Text, Value
 
 Partial = tuple[Value, ...]
 
@@ -93,13 +93,3 @@ class Folding:
             unless = lane.either(lane.inverse(lane.is_nan(a[0])), earlier)
             second = lane.either(second, lane.both(lane.is_nan(b[0]), unless))
         return lane.select(second, b[0], a[0]), lane.select(second, b[1], a[1])
-
-
-def lane_mask(text: Text, lanes: int, active: Value | int) -> Value:
-    """True in the first `active` lanes."""
-    type_ = vector("i1", lanes)
-    if isinstance(active, int):
-        return Value(type_, "<" + ", ".join(f"i1 {int(lane < active)}" for lane in range(lanes)) + ">")
-    numbers = "<" + ", ".join(f"i32 {lane}" for lane in range(lanes)) + ">"
-    limit = vectors.splat(text, text.op("i32", f"trunc {active} to i32"), lanes)
-    return text.op(type_, f"icmp ult {vector('i32', lanes)} {numbers}, {limit.name}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..ir.types import DType, Symbol
 from ..kernels.model import Access, Accumulator, Apply, Axis, Constant, Fold, Index, Instruction, Load, Nest, Store
-from .normal_form import Multiple, Ragged
+from .normal_form import Ragged, factor
 from .target import Target
 from .text import Grid
 
@@ -130,16 +130,17 @@ def dependencies(nest: Nest) -> tuple[frozenset[str], ...]:
     point = frozenset(a.name for a in nest.axes)
     found: list[frozenset[str]] = []
     for instruction in nest.body:
-        if isinstance(instruction, Load):
-            found.append(frozenset(name for name, _ in instruction.access.strides))
-        elif isinstance(instruction, Index):
-            found.append(frozenset(name for name, _ in instruction.strides))
-        elif isinstance(instruction, Apply):
-            found.append(frozenset().union(*(found[a] for a in instruction.args)))
-        elif isinstance(instruction, Accumulator):
-            raise ValueError("a nest has no accumulator")
-        else:
-            found.append(point if isinstance(instruction, Fold) else frozenset())
+        match instruction:
+            case Load(Access(_, _, strides)) | Index(strides, _, _):
+                found.append(frozenset(name for name, _ in strides))
+            case Apply(_, args, _):
+                found.append(frozenset().union(*(found[a] for a in args)))
+            case Fold():
+                found.append(point)
+            case Accumulator():
+                raise ValueError("a nest has no accumulator")
+            case _:
+                found.append(frozenset())
     return tuple(found)
 
 
@@ -171,7 +172,7 @@ def extent(axis: Axis) -> int:
         return axis.extent
     if isinstance(axis.extent, Ragged):
         return axis.extent.panel
-    return ROWS_GUESS * (axis.extent.factor if isinstance(axis.extent, Multiple) else 1)
+    return ROWS_GUESS * factor(axis.extent)
 
 
 def is_static(axis: Axis) -> bool:

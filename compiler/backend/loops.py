@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from ..ir.types import Symbol
 from ..kernels.model import Axis
-from .folds import lane_mask
+from . import vectors
 from .loop_plan import Plan, is_static
-from .normal_form import Multiple, Ragged
+from .normal_form import Ragged, factor
 from .points import Place, Slot
 from .text import Text, Value, i64
 
@@ -43,10 +43,9 @@ class Loops:
         """First and last + 1 index of an axis here: this call's share of the shared axis, else all."""
         if isinstance(axis.extent, Ragged):
             return 0, self.extents[axis.name]
-        factor = axis.extent.factor if isinstance(axis.extent, Multiple) else 1
         if axis.name == self.plan.shared:
-            return self.text.mul(LO, factor), self.text.mul(HI, factor)
-        return 0, self.text.mul(ROWS, factor) if isinstance(axis.extent, Symbol) else axis.extent
+            return self.text.mul(LO, factor(axis.extent)), self.text.mul(HI, factor(axis.extent))
+        return 0, self.text.mul(ROWS, factor(axis.extent)) if isinstance(axis.extent, Symbol) else axis.extent
 
     def size(self, axis: Axis) -> int:
         """The extent of an axis that is known here."""
@@ -100,8 +99,7 @@ class Loops:
             return self._known_vectors(axis.name, hi, carried, body)
         first = i64(lo) if isinstance(lo, int) else lo
         assert isinstance(hi, Value)
-        factor = axis.extent.factor if isinstance(axis.extent, Multiple) else 1
-        return self._run_time_vectors(axis.name, first, hi, factor, carried, body)
+        return self._run_time_vectors(axis.name, first, hi, factor(axis.extent), carried, body)
 
     def blocks(self, axis: Axis, step: int, body: Callable[[int], None]) -> None:
         """A loop over an axis of known extent in blocks of `step`; `body` is told how many points its block has."""
@@ -189,23 +187,23 @@ class Loops:
                 carried = self._in_block(self.row_slots(points - looped), self.plan.lanes, body)(carried)
         return carried
 
-    def _run_time_vectors(self, name: str, lo: Value, hi: Value, factor: int, carried: Carried, body: Body) -> Carried:
-        """Turns of several vectors, of one, and a remainder; what a multiple of `factor` cannot leave is not written."""
+    def _run_time_vectors(self, name: str, lo: Value, hi: Value, multiple: int, carried: Carried, body: Body) -> Carried:
+        """Turns of several vectors, of one, and a remainder; what a `multiple` of rows cannot leave is not written."""
         text, lanes, turn = self.text, self.plan.lanes, self.plan.lanes * self.plan.unroll
         span, start = text.op("i64", f"sub {hi}, {lo.name}"), lo
         for step in dict.fromkeys((turn, lanes)):
-            if step == lanes < turn and not factor % turn:
+            if step == lanes < turn and not multiple % turn:
                 continue
-            stop = hi if not factor % step else text.add(lo, text.op("i64", f"and {span}, {-step}"))
+            stop = hi if not multiple % step else text.add(lo, text.op("i64", f"and {span}, {-step}"))
             block = self._in_block(self.row_slots(step), lanes, body)
             carried, start = self.count(name, start, stop, step, carried, block), stop
-        if not factor % lanes:
+        if not multiple % lanes:
             return carried
         if self.scalar_tail():
             return self.count(name, start, hi, 1, carried, self._in_block((Slot(((name, 0),)),), 1, body))
 
         def masked(values: Carried) -> Carried:
-            mask = lane_mask(text, lanes, text.op("i64", f"sub {hi}, {self.place.indices[name].name}"))
+            mask = vectors.lane_mask(text, lanes, text.op("i64", f"sub {hi}, {self.place.indices[name].name}"))
             return self._in_block((Slot(((name, 0),), mask=mask),), lanes, body)(values)
 
         return self.count(name, start, hi, lanes, carried, masked)

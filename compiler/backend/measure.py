@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..ir.types import DType
 from . import cache, jit
+from .entry import PARAMETERS
 from .target import Target
 from .threads import team_code
 
@@ -15,8 +16,6 @@ CHAINS = 12
 
 TURNS = 4096
 """Turns of the loop in one run of `peak`."""
-
-PARAMETERS = "ptr %context, i64 %thread, i64 %threads, ptr %team"
 
 REPEAT = f"""define i64 @repeat({PARAMETERS}) #0 {{
 entry:

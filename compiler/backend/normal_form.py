@@ -47,6 +47,11 @@ class Ragged(Symbol):
         return self.total % self.panel
 
 
+def factor(extent: int | Symbol) -> int:
+    """What the rows are multiplied by in an extent that is known at run time only; 1 for any other extent."""
+    return extent.factor if isinstance(extent, Multiple) else 1
+
+
 def normalise(kernel: Nest) -> Nest:
     """The normal form of a nest. Raises ValueError for a symbolic axis in panels, which no layout has."""
     nest = kernel
@@ -167,8 +172,7 @@ def _merge(nest: Nest, outer: Axis, inner: Axis) -> Nest:
     if isinstance(outer.extent, int):
         extent: int | Symbol = outer.extent * inner.extent
     else:
-        factor = outer.extent.factor if isinstance(outer.extent, Multiple) else 1
-        extent = Multiple(outer.extent.name, factor * inner.extent)
+        extent = Multiple(outer.extent.name, factor(outer.extent) * inner.extent)
     parts = {outer.name: (Axis(inner.name, extent),), inner.name: ()}
     return _rewrite(nest, parts, lambda strides: tuple(s for s in strides if s[0] != outer.name))
 

@@ -5,7 +5,8 @@ Sums rest in scratch, a row after the other, between blocks of k and before a lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import vectors
@@ -13,12 +14,12 @@ from .epilogue import Frame, Point, Rows, finish, hidden, prefetch, rows_from, w
 from .strip import copy_strip, row_width
 from .text import Text, Value, i64
 from .tile import Level, Source, Stretch, accumulate, dot, zeros
-from .tiling import CHOOSE, COPY_TILES, DIRECT, DOT, Column, Plan, Span, balanced, strides
+from .tile_plan import CHOOSE, COPY_TILES, DIRECT, DOT, Column, Plan, Span, balanced, strides
 
 
 @dataclass(frozen=True)
 class Range:
-    """Rows or panels from `start` to `stop`; `count` when their number is known beforehand (then `start` is 0)."""
+    """Rows, or points of batch, from `start` to `stop`; `count` when their number is known beforehand (then `start` is 0)."""
 
     start: Value
     stop: Value
@@ -50,11 +51,8 @@ def tiles(frame: Frame, rows: Range, each: Callable[[Rows, Value, int], None]) -
         return
     for height, count in balanced(rows.count, plan.heights[0]):
         end = text.add(start, i64(height * count))
-        if count == 1:
-            each(rows_from(frame, start, height), start, height)
-        else:
-            with text.loop(end, start, height) as loop:
-                each(rows_from(frame, loop.index, height), loop.index, height)
+        with _tile_by_tile(text, start, end, height, count) as first:
+            each(rows_from(frame, first, height), first, height)
         start = end
 
 
@@ -67,13 +65,19 @@ def _line_tiles(frame: Frame, rows: Range, each: Callable[[Rows, Value, int], No
         row = text.mul(line.index, plan.line)
         at = 0
         for height, count in balanced(plan.line, plan.heights[0]):
-            if count == 1:
-                each(Rows((place | {plan.m[-1].name: text.add(begin, i64(at))},), True), text.add(row, i64(at)), height)
-            else:
-                with text.loop(at + height * count, i64(at), height) as loop:
-                    here = text.add(begin, loop.index)
-                    each(Rows((place | {plan.m[-1].name: here},), True), text.add(row, loop.index), height)
+            with _tile_by_tile(text, i64(at), i64(at + height * count), height, count) as here:
+                each(Rows((place | {plan.m[-1].name: text.add(begin, here)},), True), text.add(row, here), height)
             at += height * count
+
+
+@contextlib.contextmanager
+def _tile_by_tile(text: Text, start: Value, end: Value, height: int, count: int) -> Iterator[Value]:
+    """The first row of each of `count` tiles from `start` to `end`: a loop, unless there is one only."""
+    if count == 1:
+        yield start
+        return
+    with text.loop(end, start, height) as loop:
+        yield loop.index
 
 
 def _line_place(frame: Frame, line: Value) -> tuple[Point, Value]:
@@ -172,10 +176,14 @@ def _sweep(frame: Frame, sweep: Sweep) -> None:
 
 def _rests(frame: Frame, sweep: Sweep, first: Value, height: int) -> list[Value]:
     """Where the sums of a tile rest in scratch."""
-    text, width = frame.text, frame.plan.width
-    row = text.op("i64", f"sub {first}, {sweep.rows.start.name}")
-    start = text.at(frame.sums, frame.scalar, text.mul(row, width))
-    return [text.at(start, frame.scalar, r * width + c.offset) for r in range(height) for c in sweep.columns]
+    start, width = _rest(frame, sweep.rows, first), frame.plan.width
+    return [frame.text.at(start, frame.scalar, r * width + c.offset) for r in range(height) for c in sweep.columns]
+
+
+def _rest(frame: Frame, rows: Range, row: Value) -> Value:
+    """Where the sums of a row rest in scratch."""
+    number = frame.text.op("i64", f"sub {row}, {rows.start.name}")
+    return frame.text.at(frame.sums, frame.scalar, frame.text.mul(number, frame.plan.width))
 
 
 def _leave(frame: Frame, sums: Sequence[Value], rests: Sequence[Value], lanes: Sequence[int]) -> None:
@@ -282,8 +290,7 @@ def _dot(frame: Frame, panel: Value, columns: Sequence[Column], rows: Range) -> 
         here = text.at(start, frame.scalar, text.mul(column, apart))
         b = [text.at(here, frame.scalar, number * apart) for number in range(count)]
         sums = dot(frame, place, height, count, _levels(frame, outer), b, inner.factor)
-        row = text.op("i64", f"sub {first}, {rows.start.name}")
-        rest = text.at(text.at(frame.sums, frame.scalar, text.mul(row, plan.width)), frame.scalar, column)
+        rest = text.at(_rest(frame, rows, first), frame.scalar, column)
         for at, value in enumerate(sums):
             frame.store_sum(value, text.at(rest, frame.scalar, at // count * plan.width + at % count), 1)
 

@@ -85,11 +85,15 @@ class Place:
         yield
         self.walk = before
 
+    @property
+    def wanted(self) -> frozenset[int]:
+        """Instructions that are evaluated at or inside this place."""
+        return self.walk.wanted if self.walk else self.plan.needed
+
     def accesses(self) -> list[Access]:
         """Accesses whose addresses are needed at or inside this place."""
         body, plan = self.plan.nest.body, self.plan
-        wanted = self.walk.wanted if self.walk else plan.needed
-        found = [i.access for n in sorted(wanted) if isinstance(i := body[n], Load)]
+        found = [i.access for n in sorted(self.wanted) if isinstance(i := body[n], Load)]
         if self.walk is None:
             found += [a for w in plan.walks for a in w.saves.values()] + [s.access for s in plan.nest.stores]
         else:
@@ -98,8 +102,7 @@ class Place:
 
     def define_known(self) -> None:
         """Evaluate what is wanted, is not known yet and can be known here."""
-        wanted = self.walk.wanted if self.walk else self.plan.needed
-        for number in sorted(wanted):
+        for number in sorted(self.wanted):
             instruction = self.plan.nest.body[number]
             if isinstance(instruction, (Constant, Fold)) or not self.plan.depends[number] <= self.indices.keys():
                 continue
@@ -143,19 +146,15 @@ class Place:
         pointer, dtype = self._address(access, slot), access.dtype
         if not varies or self.lanes == 1:
             vectors.store(self.text, value, pointer, dtype)
-        elif slot.mask is not None:
-            elementwise.store(self.text, dtype, value, pointer, self.lanes, slot.mask)
         else:
-            vectors.store(self.text, value, pointer, dtype, self.lanes, slot.active, self.plan.lane_stride(access))
+            vectors.store(self.text, value, pointer, dtype, self.lanes, slot.active, self.plan.lane_stride(access), slot.mask)
 
     def read(self, access: Access, slot: Slot, varies: bool) -> Value:
         """Load a slot's value: a vector along the vector axis, or a scalar."""
         pointer, dtype = self._address(access, slot), access.dtype
         if not varies or self.lanes == 1:
             return vectors.load(self.text, pointer, dtype)
-        if slot.mask is not None:
-            return elementwise.load(self.text, dtype, pointer, self.lanes, slot.mask)
-        return vectors.load(self.text, pointer, dtype, self.lanes, slot.active, self.plan.lane_stride(access))
+        return vectors.load(self.text, pointer, dtype, self.lanes, slot.active, self.plan.lane_stride(access), slot.mask)
 
     def index(self, instruction: Index, slot: Slot, varies: bool) -> Value:
         """`offset + sum(stride * index)` at a slot, lane by lane where it varies."""

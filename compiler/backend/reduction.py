@@ -13,7 +13,7 @@ from itertools import product
 from ..ir.types import I32
 from ..kernels.model import Fold, Index
 from . import elementwise, vectors
-from .folds import Folding, Partial, lane_mask
+from .folds import Folding, Partial
 from .loop_plan import Walk, dtype_of
 from .loops import Body, Carried, Loops
 from .points import Place, Slot
@@ -99,31 +99,30 @@ class Reduction:
         names = [a.name for a in plan.over]
         return tuple(Slot((*zip(names, p, strict=True), *slot.shift), slot.active, slot.mask) for p in points for slot in own)
 
-    def _folding(self, number: int) -> Folding:
-        body = self.loops.plan.nest.body
-        fold = body[number]
+    def _fold(self, number: int) -> Fold:
+        fold = self.loops.plan.nest.body[number]
         assert isinstance(fold, Fold)
-        return Folding(self.loops.text, fold.kind, dtype_of(body[fold.arg]))
+        return fold
+
+    def _folding(self, number: int) -> Folding:
+        fold = self._fold(number)
+        return Folding(self.loops.text, fold.kind, dtype_of(self.loops.plan.nest.body[fold.arg]))
 
     def _contribution(self, number: int, slot: Slot) -> Partial:
         """What a slot adds to a fold: its values, with neutral ones outside the mask, and where they are."""
         place, plan, lanes = self.place, self.loops.plan, self.place.lanes
         folding = self._folding(number)
-        fold = plan.nest.body[number]
-        assert isinstance(fold, Fold)
-        partial: Partial = (place.operand(fold.arg, slot, lanes),)
+        partial: Partial = (place.operand(self._fold(number).arg, slot, lanes),)
         if folding.counts:
             where = place.index(Index(counting_strides(plan.nest), 0, I32), slot, plan.by_rows)
             partial = (*partial, where if plan.by_rows else vectors.splat(place.text, where, lanes))
         if not plan.by_rows or (slot.active is None and slot.mask is None):
             return partial
-        return folding.masked(partial, slot.mask or lane_mask(place.text, lanes, slot.active or 0), lanes)
+        return folding.masked(partial, slot.mask or vectors.lane_mask(place.text, lanes, slot.active or 0), lanes)
 
     def _assign(self, number: int, slot: Slot, partial: Partial, lanes: int) -> None:
-        fold = self.loops.plan.nest.body[number]
-        assert isinstance(fold, Fold)
         source = I32 if len(partial) > 1 else self._folding(number).dtype
-        value = elementwise.cast(self.place.text, partial[-1], source, fold.dtype, lanes)
+        value = elementwise.cast(self.place.text, partial[-1], source, self._fold(number).dtype, lanes)
         self.place.assign(number, slot, value)
 
     def _store_all(self, walk: Walk) -> None:

@@ -168,7 +168,7 @@ def partition(kernel: Contract, target: Target, capacity: int, threads: int) -> 
     if not counted:
         return "auto"
     rows = points(counted, {BATCH.name: capacity})
-    if capacity >= threads and rows >= threads * target.tile(kernel.dtype)[0]:
+    if capacity >= threads and rows >= threads * target.tile[0]:
         return "batch" if counted is kernel.batch else "m"
     return "n"
 
@@ -189,6 +189,11 @@ def _counted(kernel: Kernel) -> tuple[Axis, ...]:
     return next((axes for axes in candidates if any(a.extent == BATCH for a in axes)), ())
 
 
+def _row_axis(kernel: Kernel) -> Axis | None:
+    """The batch axis among the loops that are cut by rows."""
+    return next((a for a in _counted(kernel) if a.extent == BATCH), None)
+
+
 def row_units(kernel: Kernel, grid: Grid) -> int | None:
     """Units of the kernel's grid in one row of the batch, if the units of a range of rows are a range of units; else None."""
     counted = [a for a in _counted(kernel) if a.extent != 1]
@@ -204,10 +209,31 @@ def plan(program: Program, grids: Sequence[Grid], threads: int) -> tuple[Step, .
     The checks (`Program.checks`) are serial, and a barrier is understood to follow them. When sharing would not pay, all steps are serial.
     """
     costs = [work(launch.kernel, program.capacity) for launch in program.launches]
-    touches = [_touches(launch.kernel, program.buffers, program.capacity) for launch in program.launches]
     alone = tuple(Step(n, SERIAL, False) for n in range(len(program.launches)))
-    if threads == 1 or sum(costs) * (threads - 1) // threads <= WAKING:
-        return _in_stretches(alone, program, grids, touches)
+    may_share = threads > 1 and sum(costs) * (threads - 1) // threads > WAKING
+    may_block = _overflows(program)
+    if not may_share and not may_block:
+        return alone
+    touches = [_touches(launch.kernel, program.buffers, program.capacity) for launch in program.launches]
+    shared = _shared(program, grids, costs, touches) if may_share else alone
+    steps = shared if _pays(shared, costs, threads) else alone
+    return _in_stretches(steps, program, grids, touches) if may_block else steps
+
+
+def _overflows(program: Program) -> bool:
+    """Whether all that is walked by rows is more than a stretch may touch at once; else no stretch gains from blocks of rows."""
+    strides: dict[str, int] = {}
+    for launch in program.launches:
+        row = _row_axis(launch.kernel)
+        if row is None:
+            continue
+        for access in (*loads(launch.kernel), *stores(launch.kernel)):
+            strides[access.buffer] = max(strides.get(access.buffer, 0), abs(access.stride(row)) * access.dtype.bytes)
+    return sum(strides.values()) * program.capacity > BLOCK_BYTES
+
+
+def _shared(program: Program, grids: Sequence[Grid], costs: Sequence[int], touches: Sequence[tuple[Touch, ...]]) -> tuple[Step, ...]:
+    """The steps as a team runs them, each in the mode it prefers among those that need no barrier."""
     steps: list[Step] = []
     pending = Pending(program.buffers)
     for n, launch in enumerate(program.launches):
@@ -221,26 +247,39 @@ def plan(program: Program, grids: Sequence[Grid], threads: int) -> tuple[Step, .
             pending.clear()
         pending.add(mode, touches[n])
         steps.append(Step(n, mode, not free))
-    return _in_stretches(steps if _pays(steps, costs, threads) else alone, program, grids, touches)
+    return tuple(steps)
 
 
 def _in_stretches(steps: Sequence[Step], program: Program, grids: Sequence[Grid], touches: Sequence[tuple[Touch, ...]]) -> tuple[Step, ...]:
     """The steps with the stretches among them marked that are worth blocks of rows."""
+    marked = {step.launch: step for step in steps}
+    for number, stretch in enumerate(_stretches(steps, program, grids, touches), 1):
+        block = _block(stretch, touches, program.capacity)
+        if block:
+            marked |= {step.launch: replace(step, stretch=number, block=block) for step in stretch}
+    return tuple(marked[step.launch] for step in steps)
+
+
+def _stretches(steps: Sequence[Step], program: Program, grids: Sequence[Grid], touches: Sequence[tuple[Touch, ...]]) -> list[list[Step]]:
+    """Runs of steps that may go block of rows by block of rows: without a barrier, in one mode, each row meeting only itself."""
     found: list[list[Step]] = [[]]
     pending = Pending(program.buffers)
     for step in steps:
-        kernel, own = program.launches[step.launch].kernel, touches[step.launch]
-        fits = step.launch >= program.checks and step.mode != BY_GRID and _in_blocks(kernel, grids[step.launch], own)
-        if not fits or step.barrier or (found[-1] and found[-1][0].mode != step.mode) or pending.conflicts(BY_ROWS, own):
+        own = touches[step.launch]
+        able = step.launch >= program.checks and step.mode != BY_GRID
+        able = able and _in_blocks(program.launches[step.launch].kernel, grids[step.launch], own)
+        if not able or not _follows(step, found[-1]) or pending.conflicts(BY_ROWS, own):
             found.append([])
             pending.clear()
-        if fits:
-            pending.add(BY_ROWS, own)
+        if able:
             found[-1].append(step)
-    blocks = {
-        step.launch: (n, block) for n, some in enumerate(found, 1) if (block := _block(some, touches, program.capacity)) for step in some
-    }
-    return tuple(replace(s, stretch=blocks[s.launch][0], block=blocks[s.launch][1]) if s.launch in blocks else s for s in steps)
+            pending.add(BY_ROWS, own)
+    return found
+
+
+def _follows(step: Step, stretch: Sequence[Step]) -> bool:
+    """Whether a thread goes on from a stretch to this step without waiting, with the same rows."""
+    return not step.barrier and (not stretch or stretch[-1].mode == step.mode)
 
 
 def _in_blocks(kernel: Kernel, grid: Grid, touches: Sequence[Touch]) -> bool:
@@ -277,7 +316,7 @@ def _modes(kernel: Kernel, grid: Grid, cost: int) -> tuple[str, ...]:
 def _touches(kernel: Kernel, buffers: Mapping[str, Buffer], capacity: int) -> tuple[Touch, ...]:
     """Everything that a kernel touches at full capacity."""
     axes = [a for a in kernel_axes(kernel) if a.extent != 0]
-    row = next((a for a in _counted(kernel) if a.extent == BATCH), None)
+    row = _row_axis(kernel)
     found = [_touch(a, False, axes, row, buffers[a.buffer], capacity) for a in loads(kernel)]
     found += [_touch(a, True, axes, row, buffers[a.buffer], capacity) for a in stores(kernel)]
     return tuple(dict.fromkeys(found))
@@ -299,8 +338,10 @@ def _touch(access: Access, writes: bool, axes: Sequence[Axis], row: Axis | None,
 def _reach(access: Access, axis: Axis, sizes: Mapping[str, int]) -> tuple[int, int]:
     """Least and greatest displacement along an axis, in elements."""
     steps = points((axis,), sizes)
-    inner, panels = (min(axis.split, steps), math.ceil(steps / axis.split)) if axis.split else (steps, 1)
-    ends = [access.stride(axis) * max(0, inner - 1), access.panel_stride(axis) * max(0, panels - 1)]
+    inside = min(axis.split, steps) if axis.split else steps
+    ends = [access.stride(axis) * max(0, inside - 1)]
+    if axis.split:
+        ends.append(access.panel_stride(axis) * max(0, math.ceil(steps / axis.split) - 1))
     return sum(min(0, e) for e in ends), sum(max(0, e) for e in ends)
 
 

@@ -9,7 +9,7 @@ from .elementwise import cast
 from .epilogue import Frame
 from .text import Text, Value, i64
 from .tile import Level
-from .tiling import TRANSPOSE, Column
+from .tile_plan import TRANSPOSE, Column
 
 Body = Callable[[Value, Value], Value]
 

@@ -28,7 +28,8 @@ class Target:
         """Elements of `dtype` in one vector register."""
         return max(1, self.vector_bits // dtype.bits)
 
-    def tile(self, dtype: DType) -> tuple[int, int]:
+    @property
+    def tile(self) -> tuple[int, int]:
         """Rows and vectors of the register tile that does not spill (rows * vectors accumulators, one broadcast, the vectors of b)."""
         if self.registers >= 32:
             return (12, 2) if self.vector_bits >= 512 else (8, 2)
@@ -41,7 +42,7 @@ class Target:
 
     def panel(self, dtype: DType) -> int:
         """Columns of a panel of a blocked parameter: the width of the register tile."""
-        return self.tile(dtype)[1] * self.lanes(dtype)
+        return self.tile[1] * self.lanes(dtype)
 
 
 PRESETS = {

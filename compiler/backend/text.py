@@ -189,9 +189,9 @@ def _literal(value: Value) -> bool:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a kernel's `lo` and `hi` count: ceil(extent * symbol / grain) units of work, which threads share out.
+    """What a kernel's `lo` and `hi` count: ceil(extent / grain) units of work, which threads share out.
 
-    `symbol` is true when the extent is multiplied by the run-time rows.
+    `rows` is true when the extent is multiplied by the run-time rows.
     """
 
     extent: int
@@ -201,7 +201,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Emitted:
-    """One generated kernel: `define internal void @name(ptr…, i64 %rows, i64 %lo, i64 %hi, ptr %scratch)`.
+    """One generated kernel: `define internal void @KERNEL(ptr…, i64 %rows, i64 %lo, i64 %hi, ptr %scratch)`.
 
     `text` is the definition with the placeholder `@KERNEL` for its name, so that equal work has equal text whatever the buffers are called;
     `buffers` names what each pointer argument must point at; `needs` maps a declared or defined helper's name to its text;

@@ -13,7 +13,7 @@ from . import vectors
 from .elementwise import cast
 from .epilogue import Frame, Rows, Site, hidden
 from .text import Text, Value, i64
-from .tiling import Column
+from .tile_plan import Column
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def dot(frame: Frame, rows: Rows, height: int, columns: int, levels: Sequence[Le
 
         return step
 
-    def stretch(a: Value, right: Sequence[Value], sums: Sequence[Value]) -> list[Value]:
+    def inmost(a: Value, right: Sequence[Value], sums: Sequence[Value]) -> list[Value]:
         full, rest = divmod(run, lanes)
         inner = [Level(i64(full), lanes, i64(lanes))]
         sums = walk(text, inner, frame.scalar, a, right, sums, fold(lanes))
@@ -136,7 +136,7 @@ def dot(frame: Frame, rows: Rows, height: int, columns: int, levels: Sequence[Le
         return fold(rest)(text.add(a, i64(full * lanes)), beyond, sums)
 
     start = [vectors.zero(dtype, lanes)] * (height * columns)
-    sums = walk(text, levels, frame.scalar, i64(0), first, start, stretch)
+    sums = walk(text, levels, frame.scalar, i64(0), first, start, inmost)
     return [vectors.lane_sum(text, s, frame.scalar, lanes) for s in sums]
 
 

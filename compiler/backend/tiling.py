@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ..ir.elementwise import ROWS
 from ..kernels import model
 from ..kernels.model import Access, Axis, Contract, Load
 from .target import Target
-
-DIRECT, CHOOSE, COPY, TRANSPOSE, GATHER, DOT = "direct", "choose", "copy", "transpose", "gather", "dot"
+from .tile_plan import CHOOSE, COPY, COPY_TILES, DIRECT, DOT, GATHER, TRANSPOSE, Plan, Span, columns_of, power_of_two, strides
 
 COPIED = (CHOOSE, COPY, TRANSPOSE, GATHER)
 """The forms that copy b into scratch, at least when there are many rows."""
 
 LONG_BODY = 11
 """Operations of a body beyond which it is looped over sums in scratch rather than written once a register."""
-
-COPY_TILES = 4
-"""Register tiles of rows from which copying a panel of b pays."""
 
 PANEL_BYTES = 64 << 10
 """A panel of b, or a block of its k: with some rows of a it streams from the second-level cache without loss."""
@@ -59,128 +54,6 @@ DOT_ROWS = 8
 """Rows up to which summing along k within vectors beats transposing b."""
 
 
-@dataclass(frozen=True)
-class Span:
-    """One loop after merging neighbours: `factor` steps, times the run-time rows if `rows`."""
-
-    name: str
-    factor: int
-    rows: bool = False
-
-
-@dataclass(frozen=True)
-class Column:
-    """One vector of a tile: `offset` columns into panel number `panel` of the group, `active` of its `lanes` inside n."""
-
-    panel: int
-    offset: int
-    lanes: int
-    active: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All decisions about one contraction.
-
-    Rows are tiled within lines of `line` rows, the innermost axis of m or parts of it, if that is not 0; then lo and hi count lines.
-    `lanes` by `vectors` is a panel; `heights` are the register tile's rows in falling order; `form` is how b is read (the dot form takes
-    `dot_columns` columns at once). `blocked` is the position in `k` of the loop that is cut into blocks of `block` steps (-1: none).
-    `m_block` rows at a time see all panels; they are first copied `row_stride` elements apart when that is not 0.
-    `wide` are the (rows, panels side by side) of tiles for few rows alone, where the stream of b is the bound.
-    `varies` says of each instruction of the body whether it depends on the row (or batch) and on the column; `streamed` are the operands
-    of the body that are asked for ahead.
-    The scratch holds, in this order and in bytes: the copied strip of b, resting sums of a block of rows, those of few rows, copied
-    rows of a.
-    """
-
-    kernel: Contract
-    partition: str
-    batch: tuple[Span, ...]
-    m: tuple[Span, ...]
-    k: tuple[Span, ...]
-    lanes: int
-    vectors: int
-    heights: tuple[int, ...]
-    form: str
-    dot_columns: int
-    line: int
-    blocked: int
-    block: int
-    m_block: int
-    row_stride: int
-    wide: tuple[tuple[int, int], ...]
-    long_body: bool
-    varies: tuple[tuple[bool, bool], ...]
-    streamed: tuple[Access, ...]
-    strip_bytes: int
-    sums_bytes: int
-    few_bytes: int
-    rows_bytes: int
-
-    @property
-    def scratch(self) -> int:
-        """Bytes of scratch a thread."""
-        return self.strip_bytes + self.sums_bytes + self.few_bytes + self.rows_bytes
-
-    @property
-    def width(self) -> int:
-        """Columns of a panel."""
-        return self.lanes * self.vectors
-
-    @property
-    def columns(self) -> int:
-        """The extent of n."""
-        return columns_of(self.kernel)
-
-    @property
-    def full_panels(self) -> int:
-        """Panels without a remainder."""
-        return self.columns // self.width
-
-    @property
-    def panels(self) -> int:
-        """All panels."""
-        return -(-self.columns // self.width)
-
-    @property
-    def few_most(self) -> int:
-        """The most rows that count as few: they have tiles of their own."""
-        return len(self.wide)
-
-    def group(self, panels: int) -> tuple[Column, ...]:
-        """The vectors of `panels` full panels side by side."""
-        return tuple(Column(p, v * self.lanes, self.lanes, self.lanes) for p in range(panels) for v in range(self.vectors))
-
-    def last(self) -> tuple[Column, ...]:
-        """The vectors of the panel that is not full, no more and no wider than needed."""
-        rest = self.columns % self.width
-        actives = ((at, min(self.lanes, rest - at)) for at in range(0, rest, self.lanes))
-        return tuple(Column(0, at, min(self.lanes, power_of_two(active)), active) for at, active in actives)
-
-    def fixed(self, spans: Sequence[Span]) -> int | None:
-        """Number of points of `spans`, None when it is known at run time only."""
-        return None if any(s.rows for s in spans) else math.prod(s.factor for s in spans)
-
-
-def columns_of(kernel: Contract) -> int:
-    """The extent of n, which is always known beforehand."""
-    assert isinstance(kernel.n.extent, int)
-    return kernel.n.extent
-
-
-def power_of_two(number: int) -> int:
-    """The least power of two that is not less."""
-    return 1 << (number - 1).bit_length()
-
-
-def strides(entries: tuple[tuple[str, int], ...], n: Axis) -> dict[str, int]:
-    """Strides by axis name, the one between panels of n made explicit."""
-    table = dict(entries)
-    if n.split and n.name in table:
-        table.setdefault(n.name + "/", n.split * table[n.name])
-    return {name: stride for name, stride in table.items() if stride}
-
-
 def merge(axes: Sequence[Axis], tables: Sequence[Mapping[str, int]]) -> tuple[Span, ...]:
     """Drop axes of one step and merge neighbours that every access walks as one."""
     spans: list[Span] = []
@@ -202,7 +75,7 @@ def make_plan(kernel: Contract, target: Target, partition: str = "auto") -> Plan
     batch, m, k = merge(kernel.batch, tables), merge(kernel.m, tables), merge(kernel.k, tables[:2])
     lanes, vectors = _panel(kernel, target)
     width, size = lanes * vectors, kernel.dtype.bytes
-    line = _line(m, vectors, target.tile(kernel.dtype)[0])
+    line = _line(m, vectors, target.tile[0])
     tile_rows, dot_columns = _tile_rows(kernel, target, m, line), 0
     form = _form(kernel, m, k, lanes, tile_rows)
     if form == DOT:
@@ -265,14 +138,6 @@ def heights(most: int) -> tuple[int, ...]:
     return (most, *(h for h in (4, 2, 1) if h < most))
 
 
-def balanced(rows: int, most: int) -> tuple[tuple[int, int], ...]:
-    """(height, count) of near-equal tiles that cover a number of rows known beforehand."""
-    count = -(-rows // most)
-    height = -(-rows // count)
-    full, rest = divmod(rows, height)
-    return tuple((h, c) for h, c in ((height, full), (rest, 1)) if h and c)
-
-
 def varies(kernel: Contract) -> tuple[tuple[bool, bool], ...]:
     """For each instruction of the body, whether it depends on (m or batch, n)."""
     names = (kernel.n.name, kernel.n.name + "/")
@@ -311,7 +176,7 @@ def _panel(kernel: Contract, target: Target) -> tuple[int, int]:
     """Lanes and vectors of a panel: the register tile's, less where n or the blocks of its layout are narrower."""
     columns, split = columns_of(kernel), kernel.n.split
     lanes = min(target.lanes(kernel.dtype), power_of_two(columns))
-    vectors = target.tile(kernel.dtype)[1]
+    vectors = target.tile[1]
     if not split:
         return lanes, vectors
     lanes = math.gcd(lanes, split)
@@ -334,7 +199,7 @@ def _line(m: tuple[Span, ...], vectors: int, most: int) -> int:
 
 def _tile_rows(kernel: Contract, target: Target, m: tuple[Span, ...], line: int) -> int:
     """Rows of the tallest tile: a row with a base pointer of its own needs a general register."""
-    most = target.tile(kernel.dtype)[0]
+    most = target.tile[0]
     return min(most, target.pointers) if len(m) > 1 and not line else most
 
 

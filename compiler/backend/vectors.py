@@ -1,6 +1,6 @@
-"""Vectors between memory and registers: whole, partial, strided and transposed loads and stores, splats, sums of lanes.
+"""Vectors between memory and registers: whole, partial, masked, strided and transposed loads and stores, splats, sums of lanes.
 
-A partial vector never touches memory past its `active` lanes; its other lanes read as zero.
+A partial or masked vector never touches memory past its lanes in use; its other lanes read as zero.
 """
 
 from __future__ import annotations
@@ -60,16 +60,30 @@ def pieces(active: int) -> list[tuple[int, int]]:
     return found
 
 
-def load(text: Text, pointer: Value, dtype: DType, lanes: int = 1, active: int | None = None, stride: int = 1) -> Value:
-    """Load `active` elements (all lanes unless told) `stride` apart, as register values."""
+def lane_mask(text: Text, lanes: int, active: Value | int) -> Value:
+    """True in the first `active` lanes."""
+    type_ = vector("i1", lanes)
+    if isinstance(active, int):
+        return Value(type_, "<" + ", ".join(f"i1 {int(lane < active)}" for lane in range(lanes)) + ">")
+    numbers = "<" + ", ".join(f"i32 {lane}" for lane in range(lanes)) + ">"
+    limit = splat(text, text.op("i32", f"trunc {active} to i32"), lanes)
+    return text.op(type_, f"icmp ult {vector('i32', lanes)} {numbers}, {limit.name}")
+
+
+def load(
+    text: Text, pointer: Value, dtype: DType, lanes: int = 1, active: int | None = None, stride: int = 1, mask: Value | None = None
+) -> Value:
+    """Load `active` elements (all lanes unless told) `stride` apart, as register values; or neighbours in the lanes of `mask`."""
     active = lanes if active is None else active
-    if stride != 1 and lanes > 1:
+    if mask is not None:
+        raw = _masked_load(text, pointer, dtype, lanes, mask)
+    elif stride != 1 and lanes > 1:
         raw = _gather(text, pointer, dtype, lanes, active, stride)
     elif active == lanes:
         type_ = vector(memory_type(dtype), lanes)
         raw = text.op(type_, f"load {type_}, ptr {pointer.name}, align {dtype.bytes}")
     elif _has_masks(text, dtype):
-        raw = _masked_load(text, pointer, dtype, lanes, active)
+        raw = _masked_load(text, pointer, dtype, lanes, lane_mask(text, lanes, active))
     else:
         raw = _load_pieces(text, pointer, dtype, lanes, active)
     if dtype.kind != "b":
@@ -77,18 +91,29 @@ def load(text: Text, pointer: Value, dtype: DType, lanes: int = 1, active: int |
     return text.op(vector("i1", lanes), f"icmp ne {raw}, {'zeroinitializer' if lanes > 1 else '0'}")
 
 
-def store(text: Text, value: Value, pointer: Value, dtype: DType, lanes: int = 1, active: int | None = None, stride: int = 1) -> None:
-    """Store the first `active` lanes `stride` elements apart."""
+def store(
+    text: Text,
+    value: Value,
+    pointer: Value,
+    dtype: DType,
+    lanes: int = 1,
+    active: int | None = None,
+    stride: int = 1,
+    mask: Value | None = None,
+) -> None:
+    """Store the first `active` lanes `stride` elements apart; or the lanes of `mask` to neighbours."""
     active = lanes if active is None else active
     type_ = vector(memory_type(dtype), lanes)
     if dtype.kind == "b":
         value = text.op(type_, f"zext {value} to {type_}")
-    if stride != 1 and lanes > 1:
+    if mask is not None:
+        _masked_store(text, value, pointer, dtype, lanes, mask)
+    elif stride != 1 and lanes > 1:
         _scatter(text, value, pointer, dtype, active, stride)
     elif active == lanes:
         text.do(f"store {value}, ptr {pointer.name}, align {dtype.bytes}")
     elif _has_masks(text, dtype):
-        _masked_store(text, value, pointer, dtype, lanes, active)
+        _masked_store(text, value, pointer, dtype, lanes, lane_mask(text, lanes, active))
     else:
         _store_pieces(text, value, pointer, dtype, active)
 
@@ -130,21 +155,16 @@ def _has_masks(text: Text, dtype: DType) -> bool:
     return text.target.masked or (text.target.vector_bits >= 256 and dtype.is_float)
 
 
-def _mask(lanes: int, active: int) -> str:
-    return f"<{lanes} x i1> <" + ", ".join(f"i1 {int(lane < active)}" for lane in range(lanes)) + ">"
+def _masked_load(text: Text, pointer: Value, dtype: DType, lanes: int, mask: Value) -> Value:
+    type_, name = vector(memory_type(dtype), lanes), f"llvm.masked.load.v{lanes}{_suffix(dtype)}.p0"
+    text.need(name, f"declare {type_} @{name}(ptr, {mask.type}, {type_})")
+    return text.op(type_, f"call {type_} @{name}(ptr align {dtype.bytes} {pointer.name}, {mask}, {type_} zeroinitializer)")
 
 
-def _masked_load(text: Text, pointer: Value, dtype: DType, lanes: int, active: int) -> Value:
-    scalar = memory_type(dtype)
-    type_, name = vector(scalar, lanes), f"llvm.masked.load.v{lanes}{_suffix(dtype)}.p0"
-    text.need(name, f"declare {type_} @{name}(ptr, <{lanes} x i1>, {type_})")
-    return text.op(type_, f"call {type_} @{name}(ptr align {dtype.bytes} {pointer.name}, {_mask(lanes, active)}, {type_} zeroinitializer)")
-
-
-def _masked_store(text: Text, value: Value, pointer: Value, dtype: DType, lanes: int, active: int) -> None:
+def _masked_store(text: Text, value: Value, pointer: Value, dtype: DType, lanes: int, mask: Value) -> None:
     name = f"llvm.masked.store.v{lanes}{_suffix(dtype)}.p0"
-    text.need(name, f"declare void @{name}({value.type}, ptr, <{lanes} x i1>)")
-    text.do(f"call void @{name}({value}, ptr align {dtype.bytes} {pointer.name}, {_mask(lanes, active)})")
+    text.need(name, f"declare void @{name}({value.type}, ptr, {mask.type})")
+    text.do(f"call void @{name}({value}, ptr align {dtype.bytes} {pointer.name}, {mask})")
 
 
 def _suffix(dtype: DType) -> str:

@@ -4,114 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..diagnostics import did_you_mean
 from ..ir import elementwise
 from ..ir.op import ShapeError
 from ..ir.ops import Contract, Position
 from ..ir.types import BATCH, I32, U32, Shape, elements, row_major
-from ..ir.windows import OverlapAdd, Reverse, Sliding, Window
-from .context import Refused
-from .values import Axes, Poison, Tensor, Value, describe, fresh_label
+from .binding import Bound, Signature, are_whole
+from .values import Tensor, Value, describe, fresh_label
+from .window_primitives import WINDOWS
 
 if TYPE_CHECKING:
-    from ..source import Span
     from .expressions import Arguments, Expressions
     from .syntax import Expression
 
 
-@dataclass(frozen=True)
-class Bound:
-    """The arguments of one primitive call, asked for by type."""
-
-    elaborator: Expressions
-    values: dict[str, tuple[Value, Span]]
-    span: Span
-
-    def tensor(self, name: str) -> Tensor:
-        """A tensor (a number becomes a scalar one)."""
-        return self.elaborator.tensor(*self.values[name])
-
-    def integer(self, name: str) -> int:
-        """A whole number."""
-        value, place = self.values[name]
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool):
-            self.elaborator.context.refuse("type-mismatch", f"`{name}` is a whole number, not {describe(value)}", place)
-        return value
-
-    def shape(self, name: str) -> Shape:
-        """A list of whole numbers, each at least 1."""
-        value, place = self.values[name]
-        items = value if isinstance(value, tuple) else (value,)
-        if not all(isinstance(v, int) and not isinstance(v, bool) and v >= 1 for v in items):
-            self.elaborator.context.refuse("bad-shape", f"`{name}` is a list of whole numbers of at least 1", place)
-        return tuple(v for v in items if isinstance(v, int))
-
-    def axes(self, name: str, tensor: Tensor) -> list[int]:
-        """Axes of a tensor; all of a sample's when not given."""
-        if name not in self.values:
-            lead = int(self.elaborator.context.batched(tensor))
-            return [n + lead for n in range(len(tensor.axes))]
-        value, place = self.values[name]
-        if not isinstance(value, Axes | tuple):
-            self.elaborator.context.refuse("type-mismatch", f"`{name}` is a list of axes such as [channels], not {describe(value)}", place)
-        return self.elaborator.axes_of(value, tensor, place)
-
-    def axes_in_order(self, name: str, tensor: Tensor) -> list[int]:
-        """Axes of a tensor that lists of numbers are given for: in the value's order, each once."""
-        found = self.axes(name, tensor)
-        value, place = self.values[name]
-        items = value.items if isinstance(value, Axes) else value if isinstance(value, tuple) else ()
-        if "..." not in items:
-            named = [n for item in items for n in self.elaborator.axes_of((item,), tensor, place)]
-            if named != found:
-                self.elaborator.context.refuse("bad-argument", "`over` names each axis once, in the order of the value's axes", place)
-        return found
-
-
-Body = Callable[["Expressions", Bound], Value]
 MAXIMUM_PARTS = 10_000
-
-
-@dataclass(frozen=True)
-class Signature:
-    """Names of the arguments, how many must be given, and the body."""
-
-    names: tuple[str, ...]
-    required: int
-    body: Body
 
 
 def call(elaborator: Expressions, name: str, arguments: Arguments, site: Expression) -> Value:
     """Call a primitive by name: bind, check, build."""
     signature = TABLE[name]
-    positional, named = arguments
-    context = elaborator.context
-    if len(positional) > len(signature.names):
-        context.refuse("bad-argument", f"`{name}` takes at most {len(signature.names)} arguments, not {len(positional)}", site.span)
-    values = dict(zip(signature.names, positional, strict=False))
-    for key, (value, place) in named.items():
-        if key not in signature.names:
-            context.refuse("unknown-argument", f"`{name}` has no argument `{key}`", place, help=did_you_mean(key, signature.names))
-        if key in values:
-            context.refuse("bad-argument", f"`{key}` is given twice", place)
-        values[key] = (value, place)
-    for key in signature.names[: signature.required]:
-        if key not in values:
-            context.refuse("missing-argument", f"`{name}` needs `{key}`", site.span)
-    if any(is_poisoned(v) for v, _ in values.values()):
-        raise Refused
-    with context.shapes(site.span, list(values.values())), elaborator.at(site.span):
-        return signature.body(elaborator, Bound(elaborator, values, site.span))
-
-
-def is_poisoned(value: Value) -> bool:
-    """True for what failed before, and for lists with such an entry: the mistake is known."""
-    return isinstance(value, Poison) or (isinstance(value, tuple) and any(isinstance(v, Poison) for v in value))
+    bound = signature.bind(elaborator, name, arguments, site)
+    with elaborator.context.shapes(site.span, list(bound.values.values())), elaborator.at(site.span):
+        return signature.body(elaborator, bound)
 
 
 # --- bodies --------------------------------------------------------------------------------------------------------------------------
@@ -265,71 +181,6 @@ def _check_letters(e: Expressions, a: Bound, letters: str, out: str, sizes: list
         raise ShapeError(message, (1, 2), "keep it in the result, or sum over it before: `sum(…, over = …)`")
 
 
-def _along(a: Bound, name: str, count: int, default: int, least: int) -> tuple[int, ...]:
-    """A whole number for each of `count` axes: a list, or one number for all."""
-    if name not in a.values:
-        return (default,) * count
-    value, place = a.values[name]
-    items = value if isinstance(value, tuple) else (value,) * count
-    numbers = tuple(v for v in items if isinstance(v, int) and not isinstance(v, bool) and v >= least)
-    if len(numbers) < len(items) or len(items) != count:
-        message = f"`{name}` is a whole number of at least {least}, or a list of one for each of the {count} axes, not {describe(value)}"
-        a.elaborator.context.refuse("bad-argument", message, place)
-    return numbers
-
-
-def _pad(e: Expressions, a: Bound) -> Value:
-    x = a.tensor("x")
-    axes = a.axes_in_order("over", x)
-    number = a.values["value"][0] if "value" in a.values else 0
-    if not isinstance(number, int | float) or isinstance(number, bool):
-        e.context.refuse("type-mismatch", f"`value` is a number, not {describe(number)}", a.values["value"][1])
-    sides = [_along(a, side, len(axes), 0, 0) for side in ("before", "after")]
-    build = e.context.build
-    node = x.node if build.type(x.node).dtype.is_float else build.cast(x.node, e.context.real)
-    for axis, before, after in zip(axes, *sides, strict=True):
-        node = build.frame(node, axis, before, after, float(number))
-    lead = int(e.context.batched(x))
-    return Tensor(node, tuple(fresh_label(label.text) if n + lead in axes else label for n, label in enumerate(x.axes)))
-
-
-def _sliding_axes(e: Expressions, a: Bound, x: Tensor) -> list[int]:
-    axes = a.axes_in_order("over", x)
-    if not axes or axes[0] < int(e.context.batched(x)):
-        e.context.refuse("bad-argument", "windows slide along axes of a sample", a.span)
-    return axes
-
-
-def _sliding(e: Expressions, a: Bound, x: Tensor, size: tuple[int, ...] | None = None) -> Sliding:
-    axes = _sliding_axes(e, a, x)
-    count = len(axes)
-    size = _along(a, "size", count, 1, 1) if size is None else size
-    return Sliding(tuple(axes), size, _along(a, "stride", count, 1, 1), _along(a, "dilation", count, 1, 1))
-
-
-def _windows(e: Expressions, a: Bound) -> Value:
-    x = a.tensor("x")
-    sliding, lead = _sliding(e, a, x), int(e.context.batched(x))
-    axes = [fresh_label(label.text) if n + lead in sliding.axes else label for n, label in enumerate(x.axes)]
-    first = sliding.inside[0] - lead
-    inside = [fresh_label("window") for _ in sliding.axes]
-    return Tensor(e.context.build.add_op(Window(sliding), x.node), (*axes[:first], *inside, *axes[first:]))
-
-
-def _overlap_add(e: Expressions, a: Bound) -> Value:
-    x = a.tensor("x")
-    axes, build, lead = _sliding_axes(e, a, x), e.context.build, int(e.context.batched(x))
-    shape, inside = build.type(x.node).shape, range(axes[-1] + 1, axes[-1] + 1 + len(axes))
-    if inside.stop > len(shape):
-        wanted = "an axis" if len(axes) == 1 else f"{len(axes)} axes"
-        raise ShapeError(f"{e.context.spell(x)} lacks {wanted} of windows' elements behind those that count the windows", (0,))
-    sliding = _sliding(e, a, x, tuple(d for n in inside if isinstance(d := shape[n], int)))
-    counts = [d for n in axes if isinstance(d := shape[n], int)]
-    lengths = tuple(s * (count - 1) + sliding.reach(n) for n, (s, count) in enumerate(zip(sliding.stride, counts, strict=True)))
-    node = build.add_op(OverlapAdd(sliding, lengths, (0,) * len(axes)), x.node)
-    return Tensor(node, tuple(label for n, label in enumerate(x.axes) if n + lead not in inside))
-
-
 def _iota(e: Expressions, a: Bound) -> Value:
     count = a.integer("count")
     if count < 1:
@@ -378,7 +229,7 @@ def _as_list(e: Expressions, a: Bound) -> Value:
     count = a.integer("count")
     items = value if isinstance(value, tuple) else (value,) * count
     what, least = a.values["what"][0] if "what" in a.values else None, a.integer("least") if "least" in a.values else 0
-    wrong = what is not None and any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in items)
+    wrong = what is not None and not are_whole(items, least)
     if wrong or len(items) != count:
         each = f"a whole number of at least {least}" if what is not None else "one value"
         several = f", or a list of {count} of them" if count > 1 else ""
@@ -392,14 +243,6 @@ def shown(value: Value) -> str:
     if isinstance(value, tuple) and all(isinstance(v, int | float) for v in value):
         return f"[{', '.join(map(str, value))}]"
     return describe(value)
-
-
-def _reverse(e: Expressions, a: Bound) -> Value:
-    x = a.tensor("x")
-    axes = a.axes("over", x)
-    if axes and axes[0] < int(e.context.batched(x)):
-        e.context.refuse("bad-argument", "samples are not reversed, only axes of a sample", a.span)
-    return Tensor(e.context.build.add_op(Reverse(tuple(axes)), x.node), x.axes) if axes else x
 
 
 def _stop(e: Expressions, a: Bound) -> Value:
@@ -428,14 +271,11 @@ TABLE: dict[str, Signature] = {
     "reshape_to": Signature(("x", "shape"), 2, _reshape),
     "transpose": Signature(("x", "order"), 1, _permute),
     "concat": Signature(("values", "axis"), 1, _concat),
-    "reverse": Signature(("x", "over"), 1, _reverse),
     "as_list": Signature(("value", "count", "least", "what"), 2, _as_list),
     "split": Signature(("x", "parts"), 2, _split),
     "einsum": Signature(("form", "a", "b"), 3, _einsum),
-    "pad": Signature(("x", "over", "before", "after", "value"), 2, _pad),
-    "windows": Signature(("x", "over", "size", "stride", "dilation"), 3, _windows),
-    "overlap_add": Signature(("x", "over", "stride", "dilation"), 2, _overlap_add),
     "iota": Signature(("count",), 1, _iota),
+    **WINDOWS,
     "fill": Signature(("shape", "value"), 2, _fill),
     "random": Signature(("shape",), 1, lambda e, a: e.unnamed(_random(e, a.shape("shape")))),
     "random_like": Signature(("x",), 1, _random_like),

@@ -58,6 +58,11 @@ class Sliding:
             result[axis] = (length - self.reach(n)) // self.stride[n] + 1
         return (*result[: self.inside[0]], *self.size, *result[self.inside[0] :])
 
+    def covered(self, windows: Shape) -> tuple[int, ...]:
+        """Elements along each of the axes that windows of a shape cover."""
+        counts = [d for a in self.axes if isinstance(d := windows[a], int)]
+        return tuple(stride * (count - 1) + self.reach(n) for n, (stride, count) in enumerate(zip(self.stride, counts, strict=True)))
+
     def check(self, rank: int) -> None:
         """Raise ShapeError for what slides over no axis or in no direction."""
         steps = (*self.size, *self.stride, *self.dilation)
@@ -176,18 +181,12 @@ class OverlapAdd(Op):
             shape[axis] = length
         return types[0].with_shape(tuple(shape))
 
-    def covered(self, shape: Shape) -> tuple[int, ...]:
-        """Elements along each windowed axis that windows of a shape cover."""
-        s = self.sliding
-        counts = [d for a in s.axes if isinstance(d := shape[a], int)]
-        return tuple(stride * (count - 1) + s.reach(n) for n, (stride, count) in enumerate(zip(s.stride, counts, strict=True)))
-
     def evaluate(self, context: Context, *arrays: Array) -> Array:
         """One sum a place of the window."""
         s, x = self.sliding, arrays[0]
         rest = [d for n, d in enumerate(x.shape) if n not in s.inside]
         wanted = [slice(None)] * len(rest)
-        for n, (axis, reached) in enumerate(zip(s.axes, self.covered(x.shape), strict=True)):
+        for n, (axis, reached) in enumerate(zip(s.axes, s.covered(x.shape), strict=True)):
             rest[axis] = max(reached, self.offset[n] + self.lengths[n])
             wanted[axis] = slice(self.offset[n], self.offset[n] + self.lengths[n])
         total = np.zeros(rest, x.dtype)
@@ -205,7 +204,7 @@ class OverlapAdd(Op):
     def gradient(self, build: Build, node: Node, cotangent: int) -> Sequence[int | None]:
         """The windows of the cotangent, which is 0 outside the part that is held."""
         windows = build.type(node.inputs[0])
-        reached = self.covered(windows.shape)
+        reached = self.sliding.covered(windows.shape)
         if any(first >= end for first, end in zip(self.offset, reached, strict=True)):
             return [build.broadcast(build.constant(0.0, windows.dtype), windows.shape, ())]
         for n, axis in enumerate(self.sliding.axes):

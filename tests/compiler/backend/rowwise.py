@@ -6,9 +6,10 @@ import functools
 
 import native
 import numpy as np
-from ranvier.compiler.backend.elementwise import apply, load, store
+from ranvier.compiler.backend.elementwise import apply
 from ranvier.compiler.backend.target import preset
 from ranvier.compiler.backend.text import Emitted, Grid, Text, Value
+from ranvier.compiler.backend.vectors import load, store
 from ranvier.compiler.ir.types import DType
 
 
@@ -16,9 +17,9 @@ def emit_rowwise(op: str, operands: list[DType], dtype: DType, lanes: int, name:
     """A kernel that applies one row to arrays whose length is a multiple of `lanes`."""
     text = Text(preset(name))
     with text.loop(Value("i64", "%rows"), step=lanes) as loop:
-        args = [load(text, t, text.at(Value("ptr", f"%b{n}"), _memory(t), loop.index), lanes) for n, t in enumerate(operands)]
+        args = [load(text, text.at(Value("ptr", f"%b{n}"), _memory(t), loop.index), t, lanes) for n, t in enumerate(operands)]
         result = apply(text, op, args, operands, dtype, lanes)
-        store(text, dtype, result, text.at(Value("ptr", f"%b{len(operands)}"), _memory(dtype), loop.index), lanes)
+        store(text, result, text.at(Value("ptr", f"%b{len(operands)}"), _memory(dtype), loop.index), dtype, lanes)
     pointers = ", ".join(f"ptr %b{n}" for n in range(len(operands) + 1))
     head = f"define internal void @KERNEL({pointers}, i64 %rows, i64 %lo, i64 %hi, ptr %scratch) #0 {{\nentry:"
     body = "\n".join([head, *text.lines, "  ret void", "}"])

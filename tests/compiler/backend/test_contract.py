@@ -475,7 +475,7 @@ def test_inner_loops_keep_everything_in_registers(level, dtype):
             steps = sum(bool(re.search(r"fmadd|fmla|v?mulp[sd]|v?muls[sd]", line)) for line in loop)
             tallest = max(tallest, steps)
             assert not steps or not any("(%rsp)" in line or "[sp" in line for line in loop), "\n".join(loop)
-    rows, vectors = goal.tile(dtype)
+    rows, vectors = goal.tile
     assert tallest == rows * vectors
 
 

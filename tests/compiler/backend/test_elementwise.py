@@ -7,9 +7,10 @@ import warnings
 import native
 import numpy as np
 import pytest
-from ranvier.compiler.backend.elementwise import EMITTERS, apply, load, store
+from ranvier.compiler.backend.elementwise import EMITTERS, apply
 from ranvier.compiler.backend.target import preset
 from ranvier.compiler.backend.text import Emitted, Grid, Text, Value
+from ranvier.compiler.backend.vectors import load, store
 from ranvier.compiler.ir.random import philox2x32
 from ranvier.compiler.ir.types import BOOL, DTYPES, F32, F64, I32, I64, U8, U32, DType
 from rowwise import emit_rowwise, run
@@ -166,8 +167,8 @@ def test_philox_known_answers():
 @pytest.mark.parametrize("swapped", [False, True])
 def test_an_extreme_with_a_literal_is_one_instruction(op, swapped):
     text = Text(preset("x86-64-v3"))
-    args = [load(text, F32, Value("ptr", "%b0"), 8), Value("<8 x float>", "zeroinitializer")]
-    store(text, F32, apply(text, op, args[::-1] if swapped else args, [F32, F32], F32, 8), Value("ptr", "%b1"), 8)
+    args = [load(text, Value("ptr", "%b0"), F32, 8), Value("<8 x float>", "zeroinitializer")]
+    store(text, apply(text, op, args[::-1] if swapped else args, [F32, F32], F32, 8), Value("ptr", "%b1"), F32, 8)
     head = "define internal void @KERNEL(ptr %b0, ptr %b1, i64 %rows, i64 %lo, i64 %hi, ptr %scratch) #0 {\nentry:"
     emitted = Emitted("\n".join([head, *text.lines, "  ret void\n}"]), ("x", "y"), Grid(1, False, 1), 0, ())
     code = native.compiles(emitted, "x86-64-v3")
@@ -182,9 +183,9 @@ def test_masked_access_touches_nothing_else(name, dtype):
     text = Text(preset(name))
     lanes, active = 8, 5
     mask = Value(f"<{lanes} x i1>", "<" + ", ".join(f"i1 {int(n < active)}" for n in range(lanes)) + ">")
-    value = load(text, dtype, Value("ptr", "%b0"), lanes, mask)
-    store(text, dtype, value, Value("ptr", "%b1"), lanes, mask)
-    store(text, dtype, value, Value("ptr", "%b2"), lanes)
+    value = load(text, Value("ptr", "%b0"), dtype, lanes, mask=mask)
+    store(text, value, Value("ptr", "%b1"), dtype, lanes, mask=mask)
+    store(text, value, Value("ptr", "%b2"), dtype, lanes)
     head = "define internal void @KERNEL(ptr %b0, ptr %b1, ptr %b2, i64 %rows, i64 %lo, i64 %hi, ptr %scratch) #0 {\nentry:"
     body = "\n".join([head, *text.lines, "  ret void\n}"])
     kernel = native.compile_native(Emitted(body, ("x", "y", "z"), Grid(1, False, 1), 0, tuple(text.needs.items())), preset(name))

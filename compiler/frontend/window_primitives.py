@@ -1,0 +1,79 @@
+"""Primitives over windows of axes: padding, windows, their adjoint, and axes walked backwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..ir.op import ShapeError
+from ..ir.windows import OverlapAdd, Reverse, Sliding, Window
+from .binding import Bound, Signature
+from .values import Tensor, Value, describe, fresh_label
+
+if TYPE_CHECKING:
+    from .expressions import Expressions
+
+
+def _pad(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    axes = a.axes_in_order("over", x)
+    number = a.values["value"][0] if "value" in a.values else 0
+    if not isinstance(number, int | float) or isinstance(number, bool):
+        e.context.refuse("type-mismatch", f"`value` is a number, not {describe(number)}", a.values["value"][1])
+    sides = [a.along(side, len(axes), 0, 0) for side in ("before", "after")]
+    build = e.context.build
+    node = x.node if build.type(x.node).dtype.is_float else build.cast(x.node, e.context.real)
+    for axis, before, after in zip(axes, *sides, strict=True):
+        node = build.frame(node, axis, before, after, float(number))
+    lead = int(e.context.batched(x))
+    return Tensor(node, tuple(fresh_label(label.text) if n + lead in axes else label for n, label in enumerate(x.axes)))
+
+
+def _sliding_axes(e: Expressions, a: Bound, x: Tensor) -> list[int]:
+    axes = a.axes_in_order("over", x)
+    if not axes or axes[0] < int(e.context.batched(x)):
+        e.context.refuse("bad-argument", "windows slide along axes of a sample", a.span)
+    return axes
+
+
+def _sliding(e: Expressions, a: Bound, x: Tensor, size: tuple[int, ...] | None = None) -> Sliding:
+    axes = _sliding_axes(e, a, x)
+    count = len(axes)
+    size = a.along("size", count, 1, 1) if size is None else size
+    return Sliding(tuple(axes), size, a.along("stride", count, 1, 1), a.along("dilation", count, 1, 1))
+
+
+def _windows(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    sliding, lead = _sliding(e, a, x), int(e.context.batched(x))
+    axes = [fresh_label(label.text) if n + lead in sliding.axes else label for n, label in enumerate(x.axes)]
+    first = sliding.inside[0] - lead
+    inside = [fresh_label("window") for _ in sliding.axes]
+    return Tensor(e.context.build.add_op(Window(sliding), x.node), (*axes[:first], *inside, *axes[first:]))
+
+
+def _overlap_add(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    axes, build, lead = _sliding_axes(e, a, x), e.context.build, int(e.context.batched(x))
+    shape, inside = build.type(x.node).shape, range(axes[-1] + 1, axes[-1] + 1 + len(axes))
+    if inside.stop > len(shape):
+        wanted = "an axis" if len(axes) == 1 else f"{len(axes)} axes"
+        raise ShapeError(f"{e.context.spell(x)} lacks {wanted} of windows' elements behind those that count the windows", (0,))
+    sliding = _sliding(e, a, x, tuple(d for n in inside if isinstance(d := shape[n], int)))
+    node = build.add_op(OverlapAdd(sliding, sliding.covered(shape), (0,) * len(axes)), x.node)
+    return Tensor(node, tuple(label for n, label in enumerate(x.axes) if n + lead not in inside))
+
+
+def _reverse(e: Expressions, a: Bound) -> Value:
+    x = a.tensor("x")
+    axes = a.axes("over", x)
+    if axes and axes[0] < int(e.context.batched(x)):
+        e.context.refuse("bad-argument", "samples are not reversed, only axes of a sample", a.span)
+    return Tensor(e.context.build.add_op(Reverse(tuple(axes)), x.node), x.axes) if axes else x
+
+
+WINDOWS: dict[str, Signature] = {
+    "pad": Signature(("x", "over", "before", "after", "value"), 2, _pad),
+    "windows": Signature(("x", "over", "size", "stride", "dilation"), 3, _windows),
+    "overlap_add": Signature(("x", "over", "stride", "dilation"), 2, _overlap_add),
+    "reverse": Signature(("x", "over"), 1, _reverse),
+}
