@@ -6,6 +6,8 @@ compiled again; a cache that cannot be used never stops a compilation.
 
     file = SHA-256 of the object (32 bytes), then the object
     name = SHA-256 of everything the object depends on
+
+What says which objects make up a program (`compiler/kept.py`) lies among them in the same form.
 """
 
 from __future__ import annotations

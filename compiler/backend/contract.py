@@ -2,8 +2,8 @@
 
 The order of the loops: points of batch; blocks of rows that stay in the second-level cache; panels of n; blocks of k (when b is copied
 or very long); register tiles of rows; k itself. One or two rows alone take several panels side by side instead, because then the stream
-of b is the bound. `tiling.py` decides, `panel.py` does one panel, `tile.py` holds the innermost loops, `strip.py`
-copies, `epilogue.py` writes the stores.
+of b is the bound. `tiling.py` decides, `tile_plan.py` holds what is decided, `panel.py` does one panel, `tile.py` holds the innermost
+loops, `strip.py` copies, `epilogue.py` writes the stores.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ..kernels.model import Access, Axis, Contract
 
 DIRECT, CHOOSE, COPY, TRANSPOSE, GATHER, DOT = "direct", "choose", "copy", "transpose", "gather", "dot"
+"""How b is read: where it lies; there or from a copy, by the number of rows; from a copy made by vectors, by transposed squares or element
+by element; along k in vectors."""
 
 COPY_TILES = 4
 """Register tiles of rows from which copying a panel of b pays."""
@@ -37,7 +39,7 @@ class Column:
 class Plan:
     """All decisions about one contraction.
 
-    Rows are tiled within lines of `line` rows, the innermost axis of m or parts of it, if that is not 0; then lo and hi count lines.
+    Rows are tiled within lines of `line` rows, the innermost axis of m or parts of it, if that is not 0; lo and hi then count lines of m.
     `lanes` by `vectors` is a panel; `heights` are the register tile's rows in falling order; `form` is how b is read (the dot form takes
     `dot_columns` columns at once). `blocked` is the position in `k` of the loop that is cut into blocks of `block` steps (-1: none).
     `m_block` rows at a time see all panels; they are first copied `row_stride` elements apart when that is not 0.
@@ -74,7 +76,7 @@ class Plan:
 
     @property
     def unit(self) -> int:
-        """Points of the axes that are shared out which lo and hi count as one."""
+        """Points (of the axes that are shared out) to one step of lo and hi."""
         return self.line if self.partition == "m" and self.line else 1
 
     @property
@@ -96,11 +98,6 @@ class Plan:
     def full_panels(self) -> int:
         """Panels without a remainder."""
         return self.columns // self.width
-
-    @property
-    def panels(self) -> int:
-        """All panels."""
-        return -(-self.columns // self.width)
 
     @property
     def few_most(self) -> int:

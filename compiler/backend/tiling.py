@@ -1,4 +1,4 @@
-"""How a contraction is cut: merged loops, the register tile, panels of n, blocks of m and k, copies of b. Numbers only, no code.
+"""Decides how a contraction is cut: which loops merge, the register tile, panels of n, blocks of m and k, copies of b.
 
 Columns (n) are cut into panels as wide as the register tile. A panel of b is the unit that stays in cache while rows pass over it; where
 b does not lie as such a panel in memory (its k stride would alias in the first-level cache, or it has no unit stride along n) the panel

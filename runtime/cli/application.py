@@ -28,7 +28,7 @@ VERBS = {
 
 VARIABLES = {
     "RANVIER_THREADS": "threads of a model, 1 to 256 (default: the processors of this process)",
-    "RANVIER_CACHE_DIR": "folder of compiled kernels (default: ranvier in $XDG_CACHE_HOME or ~/.cache)",
+    "RANVIER_CACHE_DIR": "folder of compiled code (default: ranvier in $XDG_CACHE_HOME or ~/.cache)",
     "RANVIER_CACHE": "`off`: keep no compiled kernels",
     "RANVIER_DEBUG": "`1`: show tracebacks",
 }

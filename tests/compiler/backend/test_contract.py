@@ -17,6 +17,7 @@ from native import Native, compile_native, runnable
 from ranvier.compiler.backend import jit, tiling
 from ranvier.compiler.backend.contract import emit_contract
 from ranvier.compiler.backend.target import Target, host, preset
+from ranvier.compiler.backend.tile_plan import DOT
 from ranvier.compiler.ir.elementwise import ROWS
 from ranvier.compiler.ir.types import BATCH, BOOL, F32, F64, I32, U8, DType
 from ranvier.compiler.kernels.model import (
@@ -294,7 +295,7 @@ def test_rows_that_would_alias_are_copied_apart(monkeypatch):
 @pytest.mark.parametrize("level", runnable())
 def test_dot_form(m, n, k, level):
     kernel = product("a bt", m, n, k, symbol="none")
-    assert tiling.make_plan(kernel, preset(level)).form == tiling.DOT
+    assert tiling.make_plan(kernel, preset(level)).form == DOT
     check(kernel, 0, preset(level), "m", 2)
     assert same(results(kernel, 0, "m", 1), results(kernel, 0, "n", 2))
 

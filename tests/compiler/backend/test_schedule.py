@@ -143,6 +143,38 @@ def test_a_small_program_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {s.mode for s in planned(kernels, buffers, [BY_ONE_ROW, Grid(8, False, 1)], threads=1)} == {SERIAL}
 
 
+def test_rows_that_outgrow_the_cache_go_through_a_chain_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = [rows_map(by_row("x", 8), by_row("y", 8), 8), rows_map(by_row("y", 8), by_row("z", 8), 8)]
+    buffers = [buffer("x", 72), buffer("y", 72, 320), buffer("z", 72, 640)]
+    row_bytes = 3 * 8 * 4
+    monkeypatch.setattr(schedule, "BLOCK_BYTES", 4 * row_bytes)
+    for threads, mode in ((1, SERIAL), (4, BY_ROWS)):
+        steps = planned(chain, buffers, [BY_ONE_ROW] * 2, threads)
+        assert [(s.mode, s.barrier, s.block) for s in steps] == [(mode, False, 4)] * 2
+        assert steps[0].stretch == steps[1].stretch != 0
+    monkeypatch.setattr(schedule, "BLOCK_BYTES", CAPACITY * row_bytes)
+    assert not any(s.stretch or s.block for s in planned(chain, buffers, [BY_ONE_ROW] * 2)), "all rows fit at once"
+
+
+def test_a_stretch_ends_where_threads_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "BLOCK_BYTES", 128)
+    first = [rows_map(by_row("x", 8), by_row("y", 8), 8), rows_map(by_row("y", 8), by_row("z", 8), 8)]
+    kernels = [*first, fold_rows("z", "w", 8), *first]
+    buffers = [buffer("x", 72), buffer("y", 72, 320), buffer("z", 72, 640), buffer("w", 8, 960)]
+    steps = planned(kernels, buffers, [BY_ONE_ROW] * 2 + [Grid(8, False, 1)] + [BY_ONE_ROW] * 2)
+    before, _, alone, after, _ = (s.stretch for s in steps)
+    assert alone == 0
+    assert [s.stretch for s in steps] == [before, before, 0, after, after]
+    assert len({before, alone, after}) == 3
+
+
+def test_small_serial_work_is_planned_without_a_look_at_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(schedule, "_touches")
+    chain = [rows_map(by_row("x", 8), by_row("y", 8), 8), rows_map(by_row("y", 8), by_row("z", 8), 8)]
+    buffers = [buffer("x", 72), buffer("y", 72, 320), buffer("z", 72, 640)]
+    assert planned(chain, buffers, [BY_ONE_ROW] * 2, threads=1) == (Step(0, SERIAL, False), Step(1, SERIAL, False))
+
+
 def product(rows: tuple[Axis, ...], batch: tuple[Axis, ...] = (), columns: int = 64) -> Contract:
     a, b = Access("a", F32, (("r", 32), ("k", 1))), Access("b", F32, (("k", columns), ("n", 1)))
     out = Store(Access("o", F32, (("r", columns), ("n", 1))), 0)
