@@ -266,8 +266,7 @@ def _stretches(steps: Sequence[Step], program: Program, grids: Sequence[Grid], t
     pending = Pending(program.buffers)
     for step in steps:
         own = touches[step.launch]
-        able = step.launch >= program.checks and step.mode != BY_GRID
-        able = able and _in_blocks(program.launches[step.launch].kernel, grids[step.launch], own)
+        able = step.launch >= program.checks and _in_blocks(program.launches[step.launch].kernel, grids[step.launch], own)
         if not able or not _follows(step, found[-1]) or pending.conflicts(BY_ROWS, own):
             found.append([])
             pending.clear()

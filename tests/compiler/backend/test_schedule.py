@@ -158,14 +158,23 @@ def test_rows_that_outgrow_the_cache_go_through_a_chain_in_blocks(monkeypatch: p
 
 def test_a_stretch_ends_where_threads_meet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "BLOCK_BYTES", 128)
-    first = [rows_map(by_row("x", 8), by_row("y", 8), 8), rows_map(by_row("y", 8), by_row("z", 8), 8)]
-    kernels = [*first, fold_rows("z", "w", 8), *first]
-    buffers = [buffer("x", 72), buffer("y", 72, 320), buffer("z", 72, 640), buffer("w", 8, 960)]
+    chains = [[rows_map(by_row("x", 8), by_row("y", 8), 8), rows_map(by_row("y", 8), by_row(end, 8), 8)] for end in ("z", "v")]
+    kernels = [*chains[0], fold_rows("z", "w", 8), *chains[1]]
+    buffers = [buffer("x", 72), buffer("y", 72, 320), buffer("z", 72, 640), buffer("w", 8, 960), buffer("v", 72, 1280)]
     steps = planned(kernels, buffers, [BY_ONE_ROW] * 2 + [Grid(8, False, 1)] + [BY_ONE_ROW] * 2)
-    before, _, alone, after, _ = (s.stretch for s in steps)
-    assert alone == 0
+    assert [s.barrier for s in steps] == [False, False, True, False, False]
+    before, after = steps[0].stretch, steps[-1].stretch
     assert [s.stretch for s in steps] == [before, before, 0, after, after]
-    assert len({before, alone, after}) == 3
+    assert len({before, 0, after}) == 3
+
+
+def test_no_barrier_stands_within_a_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last kernel waits for the sum, which no kernel of the stretch before it meets."""
+    monkeypatch.setattr(schedule, "BLOCK_BYTES", 128)
+    chain = [rows_map(by_row("x", 8), by_row("y", 8), 8), rows_map(by_row("y", 8), by_row("z", 8), 8)]
+    buffers = [buffer("x", 72), buffer("y", 72, 320), buffer("z", 72, 640), buffer("w", 8, 960)]
+    steps = planned([fold_rows("z", "w", 8), *chain], buffers, [Grid(8, False, 1)] + [BY_ONE_ROW] * 2)
+    assert [(s.barrier, s.stretch) for s in steps] == [(False, 0), (False, 0), (True, 0)]
 
 
 def test_small_serial_work_is_planned_without_a_look_at_memory(monkeypatch: pytest.MonkeyPatch) -> None:
