@@ -69,20 +69,16 @@ class Graph:
     def add(self, op: Op, inputs: Sequence[int] = (), where: Where = NOWHERE) -> int:
         """Append a node and return its number; raises `ShapeError` when the operands do not fit the operation."""
         operands = tuple(inputs)
-        result = op.infer(*(self._nodes[i].type for i in operands))
+        result = op.infer(*[self._nodes[i].type for i in operands])
         node = Node(len(self._nodes), op, operands, result, where)
         self._nodes.append(node)
         return node.id
 
-    def adopt(self, node: Node, inputs: tuple[int, ...], other: Graph) -> int:
-        """Append a copy of another graph's node; its type is known already when the operands have the types that they had there.
+    def adopt(self, node: Node, inputs: tuple[int, ...]) -> int:
+        """Append a copy of another graph's node whose operands have the types that they had there, so that its own is known.
 
         The node itself where its number stays too: passes leave most of a graph as it is, and this is most of what they do.
         """
-        for mine, theirs in zip(inputs, node.inputs, strict=True):
-            kind = self._nodes[mine].type
-            if kind is not other._nodes[theirs].type and kind != other._nodes[theirs].type:
-                return self.add(node.op, inputs, node.where)
         number = len(self._nodes)
         same = number == node.id and inputs == node.inputs
         self._nodes.append(node if same else Node(number, node.op, inputs, node.type, node.where))
@@ -162,6 +158,7 @@ def rewrite(graph: Graph, rule: Rule, *, keep: set[int] | None = None) -> Graph:
     """
     new = Graph(graph.name)
     number = [-1] * len(graph)
+    retyped: set[int] = set()
     for node in graph:
         if not node.id % NODES_A_CHECK:
             check("rewriting the graph")
@@ -169,8 +166,13 @@ def rewrite(graph: Graph, rule: Rule, *, keep: set[int] | None = None) -> Graph:
             continue
         operands = tuple([number[i] for i in node.inputs])
         replacement = rule(new, node, operands)
+        if replacement is None and retyped.isdisjoint(node.inputs):
+            number[node.id] = new.adopt(node, operands)
+            continue
         if replacement is None:
-            replacement = new.adopt(node, operands, graph)
+            replacement = new.add(node.op, operands, node.where)
+        if new.type(replacement) != node.type:
+            retyped.add(node.id)
         number[node.id] = replacement
     new.outputs = {name: number[value] for name, value in graph.outputs.items()}
     return new

@@ -31,13 +31,13 @@ def verify(graph: Graph, after: str) -> Graph:
 
 
 def _problem(graph: Graph, node: Node) -> str | None:
-    if any(not 0 <= i < node.id for i in node.inputs):
+    if node.inputs and not 0 <= min(node.inputs) <= max(node.inputs) < node.id:
         return "an operand is not made before its user"
     try:
-        inferred = node.op.infer(*(graph.type(i) for i in node.inputs))
+        inferred = node.op.infer(*[graph.type(i) for i in node.inputs])
     except ShapeError as error:
         return str(error)
-    if inferred != node.type:
+    if inferred is not node.type and inferred != node.type:
         return "the recorded type is not what the operation infers"
     if any(isinstance(d, Symbol) for d in node.type.shape[1:]):
         return "the batch axis is not in front"

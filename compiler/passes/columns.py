@@ -10,29 +10,27 @@ definition of the contraction; only the order of additions is the reduction's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..ir.build import Build
 from ..ir.graph import Graph, Node, rewrite
 from ..ir.ops import Contract, Reduce
-from ..ir.types import Dim
 from ..ir.views import Broadcast
 
 
 def give_columns(graph: Graph) -> Graph:
-    """Rewrite every contraction without columns."""
+    """Rewrite every contraction without columns; the very same graph when there is none."""
+    if all(_has_columns(graph, node.op, node.inputs) for node in graph if isinstance(node.op, Contract)):
+        return graph
 
     def rule(new: Graph, node: Node, operands: tuple[int, ...]) -> int | None:
         op = node.op
-        if not isinstance(op, Contract) or _has_columns(op, op.sizes(*(new.type(i) for i in operands))):
-            return None
-        return _summed(new, node, op, operands)
+        return None if not isinstance(op, Contract) or _has_columns(new, op, operands) else _summed(new, node, op, operands)
 
     return rewrite(graph, rule)
 
 
-def _has_columns(op: Contract, sizes: Mapping[int, Dim]) -> bool:
+def _has_columns(graph: Graph, op: Contract, operands: tuple[int, ...]) -> bool:
     """True when the last axis of the result belongs to one factor alone and has a fixed extent."""
+    sizes = op.sizes(*(graph.type(i) for i in operands))
     return bool(op.out) and (op.out[-1] in op.left) != (op.out[-1] in op.right) and isinstance(sizes[op.out[-1]], int)
 
 

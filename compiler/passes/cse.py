@@ -23,11 +23,10 @@ def cse(graph: Graph) -> Graph:
     """The graph in which equal nodes are one."""
     known: dict[Hashable, int] = {}
 
-    def rule(new: Graph, node: Node, operands: tuple[int, ...]) -> int:
-        key = identity(node.op, operands)
-        if key not in known:
-            known[key] = new.add(node.op, operands, node.where)
-        return known[key]
+    def rule(new: Graph, node: Node, operands: tuple[int, ...]) -> int | None:
+        own = len(new)
+        first = known.setdefault(identity(node.op, operands), own)
+        return None if first == own else first
 
     return rewrite(graph, rule)
 

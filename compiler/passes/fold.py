@@ -26,24 +26,24 @@ def fold(graph: Graph) -> Graph:
     """The graph with elementwise operations on constants worked out."""
 
     def rule(new: Graph, node: Node, operands: tuple[int, ...]) -> int | None:
-        return folded(new, node.op, operands, node.where)
+        return folded(new, node.op, operands, node.where) if node.op.has(Trait.ELEMENTWISE) else None
 
     return rewrite(graph, rule)
 
 
 def folded(graph: Graph, op: Op, operands: tuple[int, ...], where: Where) -> int | None:
     """The constant that an elementwise operation gives, added to the graph; None when an operand is not constant."""
-    if not op.has(Trait.ELEMENTWISE):
-        return None
-    numbers = [constant_behind(graph, o) for o in operands]
-    known = [n for n in numbers if n is not None]
-    if len(known) < len(numbers):
-        return None
+    known = []
+    for operand in operands:
+        number = constant_behind(graph, operand)
+        if number is None:
+            return None
+        known.append(number)
     with np.errstate(all="ignore"):
         value = op.evaluate(NO_CONTEXT, *(n.evaluate(NO_CONTEXT) for n in known))
     result = op.infer(*(graph.type(o) for o in operands))
-    number = graph.add(Constant(np.asarray(value, dtype=result.dtype.numpy).item(), result.dtype), (), where)
-    return graph.add(Broadcast(result.shape, ()), [number], where) if result.shape else number
+    scalar = graph.add(Constant(np.asarray(value, dtype=result.dtype.numpy).item(), result.dtype), (), where)
+    return graph.add(Broadcast(result.shape, ()), [scalar], where) if result.shape else scalar
 
 
 def constant_behind(graph: Graph, number: int) -> Constant | None:

@@ -23,6 +23,8 @@ from ..ir.types import Shape
 from ..ir.views import Broadcast, Reshape
 from ..ir.windows import Pad, Weave
 
+PLACED = Trait.CONTRACTION | Trait.JOIN
+"""What reads its operands in places of its own."""
 LIGHT_FLOPS = 4
 LIGHT_LOADS = 2
 SCALAR_FLOPS = 4
@@ -75,13 +77,29 @@ def base(graph: Graph, number: int) -> int:
     return number
 
 
+def _bases(graph: Graph) -> list[int]:
+    """The value behind views of every node."""
+    found: list[int] = []
+    for node in graph:
+        found.append(found[node.inputs[0]] if node.op.has(Trait.VIEW) else node.id)
+    return found
+
+
 @dataclass
 class _Fuser:
+    """Places one node after another.
+
+    `base` is the value behind views of every node; `above` are the clusters that each cluster depends on, as bits, and `awaited` those
+    that some cluster depends on.
+    """
+
     graph: Graph
     live: set[int]
+    base: list[int]
     clusters: list[Cluster] = field(default_factory=list)
     home: dict[int, int] = field(default_factory=dict)
     above: list[int] = field(default_factory=list)
+    awaited: int = 0
     free: set[int] = field(default_factory=set)
     light: dict[int, tuple[int, frozenset[int]]] = field(default_factory=dict)
     stored: set[int] = field(default_factory=set)
@@ -100,12 +118,12 @@ class _Fuser:
 
     def must_store(self) -> None:
         """What a contraction or a join reads, what is reshaped or framed, and what leaves the graph."""
-        self.stored.update(base(self.graph, v) for v in self.graph.outputs.values())
+        self.stored.update(self.base[v] for v in self.graph.outputs.values())
         for node in self.graph:
             if node.id not in self.live:
                 continue
-            if node.op.has(Trait.CONTRACTION | Trait.JOIN) or isinstance(node.op, Reshape | Pad):
-                self.stored.update(base(self.graph, i) for i in node.inputs)
+            if node.op.has(PLACED) or isinstance(node.op, Reshape | Pad):
+                self.stored.update(self.base[i] for i in node.inputs)
 
     def find_reduced(self) -> None:
         """Elementwise work for nothing but reductions and parts of weaves."""
@@ -123,7 +141,7 @@ class _Fuser:
             if isinstance(node.op, Source) and node.op.kind == "runtime":
                 self.free.add(node.id)
             return
-        operands = [base(self.graph, i) for i in node.inputs]
+        operands = [self.base[i] for i in node.inputs]
         if node.op.has(Trait.VIEW):
             if operands[0] in self.free and node.id not in self.stored:
                 self.free.add(node.id)
@@ -176,7 +194,7 @@ class _Fuser:
 
     def choose(self, node: Node, operands: list[int]) -> Cluster:
         """The cluster a node joins: that of an operand (the latest first), one that reads the same values, or a new one."""
-        if node.op.has(Trait.CONTRACTION | Trait.JOIN):
+        if node.op.has(PLACED):
             return self.new(node)
         needed = [m for o in operands for m in self.memory(o)]
         own = sorted({self.home[m] for m in needed if m in self.home}, reverse=True)
@@ -206,7 +224,7 @@ class _Fuser:
         shape = node.type.shape
         if shape != cluster.domain and (cluster.over is None or shape != cluster.outer):
             return False
-        read = {self.home.get(m) for i in node.inputs for m in self.memory(base(self.graph, i))}
+        read = {self.home.get(m) for i in node.inputs for m in self.memory(self.base[i])}
         if shape != cluster.domain and cluster.number not in read:
             return False
         return all(self.aligned(i, cluster, shape) for i in node.inputs)
@@ -218,7 +236,7 @@ class _Fuser:
             return node.type.shape == shape
         if node.op.has(Trait.VIEW):
             source = node.inputs[0]
-            if self.home.get(base(self.graph, source)) != cluster.number:
+            if self.home.get(self.base[source]) != cluster.number:
                 return True
             kept = tuple(a for a in range(len(cluster.domain)) if a not in (cluster.over or ()))
             spread = isinstance(node.op, Broadcast) and shape == cluster.domain and node.op.axes == kept
@@ -251,7 +269,7 @@ class _Fuser:
         below = 1 << cluster.number
         before = 0
         for operand in node.inputs:
-            for value in self.memory(base(self.graph, operand)):
+            for value in self.memory(self.base[operand]):
                 cluster.reads += self.home.get(value) != cluster.number
                 self.readers.setdefault(value, [])
                 if cluster.number not in self.readers[value]:
@@ -261,14 +279,15 @@ class _Fuser:
                     self.stored.add(value)
                     before |= (1 << other) | self.above[other]
         if before & ~self.above[cluster.number]:  # else who depends on the cluster depends on all of that already
-            for number, mask in enumerate(self.above):
-                if number == cluster.number or mask & below:
-                    self.above[number] |= before
+            self.above[cluster.number] |= before
+            self.awaited |= before
+            if self.awaited & below:
+                self.above = [mask | before if mask & below else mask for mask in self.above]
 
 
 def fuse(graph: Graph) -> Fusion:
     """The clusters of a graph."""
-    fuser = _Fuser(graph, graph.live())
+    fuser = _Fuser(graph, graph.live(), _bases(graph))
     fuser.run()
     stored = frozenset(v for v in fuser.stored if v in fuser.home)
     readers = {value: tuple(c for c in clusters if c != fuser.home.get(value)) for value, clusters in fuser.readers.items()}

@@ -43,9 +43,10 @@ def _sub(m: Maker, op: Op, operands: Operands) -> int | None:
 
 def _mul(m: Maker, op: Op, operands: Operands) -> int | None:
     for value, factor in (operands, reversed(operands)):
-        if m.known(factor) == 1:
+        number = m.known(factor)
+        if number == 1:
             return value
-        if m.known(factor) == -1 and _signed(m, value):
+        if number == -1 and _signed(m, value):
             return m.apply("neg", value)
     return None
 

@@ -34,7 +34,6 @@ def combine_sums(graph: Graph) -> Graph:
     late = _Late()
 
     def rule(new: Graph, node: Node, operands: tuple[int, ...]) -> int | None:
-        late.look(new)
         return _combined(new, node, operands[0], late) if _over_batch(node.op, new, operands) else None
 
     return rewrite(graph, rule)
@@ -57,10 +56,14 @@ class _Late:
 
 def _waits(graph: Graph) -> bool:
     """True when some sum over the batch depends on another one."""
-    level = [0] * len(graph)
+    late: set[int] = set()
     for node in graph:
-        level[node.id] = max((level[i] for i in node.inputs), default=0) + _over_batch(node.op, graph, node.inputs)
-    return max(level, default=0) > 1
+        waits, sums = not late.isdisjoint(node.inputs), _over_batch(node.op, graph, node.inputs)
+        if waits and sums:
+            return True
+        if waits or sums:
+            late.add(node.id)
+    return False
 
 
 def _over_batch(op: object, graph: Graph, operands: tuple[int, ...]) -> bool:

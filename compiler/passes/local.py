@@ -32,13 +32,18 @@ class Maker:
     rules_of: RulesOf
     where: Where
 
-    def make(self, op: Op, *operands: int) -> int:
-        """The node that has the value of an operation, by the first rule that applies."""
+    def simpler(self, op: Op, operands: tuple[int, ...]) -> int | None:
+        """The node that has the value of an operation, by the first rule that applies; None when none does."""
         for rule in self.rules_of(type(op)):
             result = rule(self, op, operands)
             if result is not None:
                 return result
-        return self.graph.add(op, operands, self.where)
+        return None
+
+    def make(self, op: Op, *operands: int) -> int:
+        """The node that has the value of an operation: a simpler one, or the operation itself, added."""
+        result = self.simpler(op, operands)
+        return self.graph.add(op, operands, self.where) if result is None else result
 
     def apply(self, row: str, *operands: int) -> int:
         """A row of the elementwise table."""

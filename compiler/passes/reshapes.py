@@ -24,6 +24,8 @@ from .views import respread, restride
 
 def raise_reshapes(graph: Graph) -> Graph:
     """The graph with every island that can move in the shape in which it is used; the very same graph when none can."""
+    if not any(isinstance(node.op, Reshape) for node in graph):
+        return graph  # an island has one shape then
     shapes = _moves(graph)
     if not shapes:
         return graph

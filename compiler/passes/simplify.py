@@ -67,10 +67,10 @@ def rules_of(kind: type[Op]) -> tuple[LocalRule, ...]:
 def simplify(graph: Graph) -> Graph:
     """The graph in which no rule applies any more, without dead nodes."""
 
-    def rule(new: Graph, node: Node, operands: tuple[int, ...]) -> int:
-        return Maker(new, rules_of, node.where).make(node.op, *operands)
+    def rule(new: Graph, node: Node, operands: tuple[int, ...]) -> int | None:
+        return Maker(new, rules_of, node.where).simpler(node.op, operands)
 
-    graph = dce(rewrite(dce(graph), rule))
+    graph = dce(rewrite(graph, rule, keep=graph.live()))
     for _ in range(MAXIMUM_ROUNDS):
         moved = raise_reshapes(graph)
         if moved is graph:

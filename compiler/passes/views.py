@@ -180,8 +180,10 @@ def lifted(m: Maker, op: Op, operands: Operands) -> int | None:
     """The broadcast of an elementwise operation on the small operands, when all are repeated in the same way or are spread scalars."""
     nodes = [m.graph[o] for o in operands]
     forms = [n.op for n in nodes if isinstance(n.op, Broadcast)]
+    if len(forms) < len(nodes):
+        return None
     ways = {f.axes for f in forms if f.axes}
-    if len(forms) < len(nodes) or len(ways) > 1:
+    if len(ways) > 1:
         return None
     axes = ways.pop() if ways else ()
     shape = tuple(forms[0].shape[a] for a in axes)

@@ -7,6 +7,7 @@ from ranvier.compiler.ir.elementwise import Elementwise
 from ranvier.compiler.ir.graph import Graph, Node, Where, rewrite
 from ranvier.compiler.ir.ops import Source
 from ranvier.compiler.ir.types import F32, TensorType
+from ranvier.compiler.ir.verifier import verify
 from ranvier.compiler.source import Source as Text
 from ranvier.compiler.source import Span
 
@@ -75,6 +76,17 @@ def test_rewriting_replaces_drops_and_keeps_places() -> None:
     assert new.outputs == {"z": 3}
     assert {n.where for n in new} == {PLACE}
     assert len(graph) == 6
+
+
+def test_users_of_a_value_of_another_type_get_their_types_anew() -> None:
+    wide = TensorType(F32, (3, 2))
+
+    def widened(new: Graph, node: Node, operands: tuple[int, ...]) -> int | None:
+        return new.add(Source("input", node.op.label, wide)) if isinstance(node.op, Source) else None
+
+    new = rewrite(diamond(), widened)
+    assert {node.type for node in new} == {wide}
+    assert verify(new, "the test") is new
 
 
 def test_places() -> None:
