@@ -83,7 +83,6 @@ class Objective:
     """The training graph before clean-up, and how its running figures are read."""
 
     graph: Graph
-    optimizer_states: dict[str, StateVariable]
     progress: Stage | None
 
 
@@ -136,16 +135,32 @@ class Blueprint:
         graph, loss = self._forward(self.training)
         gradients = self._gradients(graph, loss)
         nodes, optimizer = parameter_nodes(graph), self._scheduled(graph)
-        states: dict[str, StateVariable] = {}
         for label, gradient in gradients.items():
-            states |= self._update(graph, optimizer, label, nodes[label], gradient)
+            self._update(graph, optimizer, label, nodes[label], gradient)
         outputs = {k: v for k, v in graph.outputs.items() if k.startswith(("parameter:", "state:"))}
         progress = self._progress(graph, loss)
         outputs |= {k: v for k, v in graph.outputs.items() if k.startswith("accumulator:")}
         build = Build(graph, self.real)
         step = build.add_op(Source("runtime", "step", TensorType(F64)))
         graph.outputs = {**outputs, "output:loss": loss, "runtime:step": build.add(step, build.constant(1.0))}
-        return Objective(graph, states, progress)
+        return Objective(graph, progress)
+
+    @cached_property
+    def optimizer_states(self) -> dict[str, StateVariable]:
+        """What the optimizer keeps for every parameter, by label. No gradient is needed to know; equal types keep the same."""
+        graph = Graph("update")
+        optimizer, build = self._scheduled(graph), Build(graph, self.real)
+        kept: dict[TensorType, tuple[str, dict[str, StateVariable]]] = {}
+        found: dict[str, StateVariable] = {}
+        for label, parameter in self.training.parameters.items():
+            kind = parameter.type
+            if kind not in kept:
+                node, gradient = (build.add_op(Source(role, label, kind)) for role in ("parameter", "gradient"))
+                kept[kind] = label, self._update(graph, optimizer, label, node, gradient)
+            first, states = kept[kind]
+            renamed = {label + name.removeprefix(first): state for name, state in states.items()}
+            found |= {name: replace(state, label=name) for name, state in renamed.items()}
+        return found
 
     def gradient_graph(self) -> Graph:
         """Loss and gradients, nothing updated."""

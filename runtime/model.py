@@ -254,8 +254,8 @@ class Model:
 
     def _begin_optimizer(self) -> None:
         """Give the optimizer's states their first values, or those of a saved model, now that they have a place."""
-        self._begun = set(self.blueprint.objective.optimizer_states)
-        for label, spec in self.blueprint.objective.optimizer_states.items():
+        self._begun = set(self.blueprint.optimizer_states)
+        for label, spec in self.blueprint.optimizer_states.items():
             value = self._resumed[label] if label in self._resumed else self._first_value(spec)
             self.memory.write(f"state:{label}", value)
         self._resumed = {}

@@ -75,7 +75,7 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str]) -> No
         _require(saved.fit, inference.fits, "fitted statistics", path)
     optimizer = {label: value for label, value in saved.optimizer.items() if not label.startswith((BEST, ACCUMULATOR))}
     if optimizer:
-        wanted = {label: each.type for label, each in model.blueprint.objective.optimizer_states.items()}
+        wanted = {label: each.type for label, each in model.blueprint.optimizer_states.items()}
         _require(optimizer, wanted, "optimizer states", path)
     best = {label.removeprefix(BEST): value for label, value in saved.optimizer.items() if label.startswith(BEST)}
     if best:
