@@ -337,15 +337,16 @@ class Blueprint:
         checks, fault = self._checks(used)
         temporaries = {**checks.temporaries, **lowered.temporaries}
         launches = [*checks.launches, *lowered.launches]
-        arena, size = plan(launches, temporaries, self.rows)
+        arena, size = plan(launches, temporaries, self.rows, names=lowered.names)
         buffers: dict[str, Buffer] = dict(arena)
         spaces = {ARENA: max(size, 64)}
         for space in SPACES:
             found, bytes_ = self.layout.buffers(space)
             buffers |= found
             spaces[space] = bytes_
+        buffers |= lowered.buffers(buffers)
         gathers = tuple(self._gather(f"input:{f}") for f in used)
-        return Program(name, self.rows, buffers, spaces, tuple(launches), len(checks.launches), fault, gathers)
+        return Program(name, self.rows, buffers, spaces, tuple(launches), len(checks.launches), fault, gathers, lowered.loops)
 
     def _gather(self, key: str) -> Gather:
         """How rows of a data set come into an input."""
@@ -357,7 +358,7 @@ class Blueprint:
         graph = fusion.graph
         sources = {n.op.key: self._place(n.op.key, n.type) for n in graph if isinstance(n.op, Source)}
         outputs = {name: self._place(name, graph.type(value)) for name, value in graph.outputs.items()}
-        return lower(fusion, sources, outputs, self.layout.panel)
+        return lower(fusion, sources, outputs, self.layout.panel, self.rows)
 
     def _place(self, key: str, kind: TensorType) -> Placement:
         """Parameters, their gradients and optimizer states (`state:dense_1.weight.m`) share one layout."""

@@ -12,15 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..kernels.model import Access, Axis, Contract, Index, Instruction, Kernel, Load, Nest, Store, kernel_axes, loads, stores
-from ..kernels.program import Buffer
+from ..kernels.program import Buffer, Turn
 
 
 @dataclass(frozen=True)
 class Place:
-    """A byte of a space."""
+    """A byte of a space, of slot 0 where it moves with a loop's time."""
 
     space: str
     offset: int
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,20 @@ def canonical(kernel: Kernel, buffers: Mapping[str, Buffer]) -> Canonical:
     numbers = {region: f"b{n}" for n, region in enumerate(starts)}
     moved = {name: (numbers[region], buffers[name].offset - starts[region]) for name, region in regions.items()}
     axes = {axis.name: f"i{n}" for n, axis in enumerate(kernel_axes(kernel))}
-    places = {numbers[region]: Place(buffers[region].space, start) for region, start in starts.items()}
+    places = {numbers[region]: Place(buffers[region].space, start, buffers[region].turn) for region, start in starts.items()}
     return Canonical(_renamed(kernel, Names(axes, moved)), places)
 
 
 def _regions(buffers: Mapping[str, Buffer]) -> dict[str, str]:
-    """Which buffers share bytes: each buffer's name -> the name of the first buffer of its region."""
+    """Which buffers share bytes at the same time: each buffer's name -> the name of the first buffer of its region.
+
+    Buffers that move in different ways never do where one of them is written.
+    """
     regions: dict[str, str] = {}
-    end, space, first = 0, "", ""
-    for buffer in sorted(buffers.values(), key=lambda b: (b.space, b.offset)):
-        if buffer.space != space or buffer.offset >= end:
-            space, end, first = buffer.space, buffer.offset, buffer.name
+    end, kind, first = 0, ("", ""), ""
+    for buffer in sorted(buffers.values(), key=lambda b: (b.space, str(b.turn), b.offset)):
+        if (buffer.space, str(buffer.turn)) != kind or buffer.offset >= end:
+            kind, end, first = (buffer.space, str(buffer.turn)), buffer.offset, buffer.name
         end = max(end, buffer.offset + buffer.bytes)
         regions[buffer.name] = first
     return regions

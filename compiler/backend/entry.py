@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..kernels.program import Buffer, Gather, Program
+from ..kernels.program import Buffer, Gather, Loop, Program
 from .canonical import Place
 from .schedule import BY_ROWS, ROW_BLOCK, SERIAL, Step
 from .target import Target
 from .text import Grid, Text, Value, i64
 
 PARAMETERS = "ptr %context, i64 %thread, i64 %threads, ptr %team"
+START = i64(0)
 CONTEXT, THREAD, THREADS = Value("ptr", "%context"), Value("i64", "%thread"), Value("i64", "%threads")
 
 
@@ -78,7 +79,8 @@ class Layout:
 class Call:
     """One launch ready to be written: the kernel's symbol and grid, its pointer arguments, how threads share it.
 
-    `units` are the units of the grid in a row of the batch, when shared by rows.
+    `units` are the units of the grid in a row of the batch, when shared by rows. Neighbours with the same `loop` (not 0) are run in turn,
+    time after time.
     """
 
     function: str
@@ -86,11 +88,12 @@ class Call:
     grid: Grid
     units: int
     step: Step
+    loop: int = 0
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What the steps of a body use: the text being written, addresses of spaces, this thread's scratch and rows."""
+    """What the steps of a body use: the text being written, addresses of spaces, this thread's scratch and rows, the time in a loop."""
 
     text: Text
     rows: Value
@@ -99,6 +102,7 @@ class Frame:
     first: Value
     last: Value
     ranges: dict[tuple[str, Grid, int], tuple[Value, Value]]
+    time: Value = START
 
 
 def body_text(name: str, calls: Sequence[Call], program: Program, layout: Layout, scratch_stride: int, target: Target) -> Text:
@@ -108,7 +112,11 @@ def body_text(name: str, calls: Sequence[Call], program: Program, layout: Layout
     head = text.lines
     if program.checks and program.fault is not None:
         _check(frame, calls[: program.checks], program.buffers[program.fault])
-    _run(frame, calls[program.checks :])
+    for loop, some in itertools.groupby(calls[program.checks :], lambda call: call.loop):
+        if loop:
+            _run_loop(frame, list(some), program.loops[loop])
+        else:
+            _run(frame, list(some))
     text.do("ret i64 0")
     text.lines = [f"define i64 @{name}({PARAMETERS}) #0 {{", *head, "}", ""]
     return text
@@ -169,6 +177,15 @@ def _run(frame: Frame, calls: Sequence[Call]) -> None:
     barriers = itertools.accumulate(call.step.barrier for call in calls)
     for _, group in itertools.groupby(zip(barriers, calls, strict=True), lambda pair: (pair[0], _range_key(pair[1]))):
         _run_together(frame, [call for _, call in group])
+
+
+def _run_loop(frame: Frame, calls: Sequence[Call], loop: Loop) -> None:
+    """The calls of a loop, time after time."""
+    for call in calls:
+        _range(frame, call)  # the same at all times
+    with frame.text.loop(loop.turns) as turn:
+        time = frame.text.op("i64", f"sub {i64(loop.turns - 1)}, {turn.index.name}") if loop.reverse else turn.index
+        _run(replace(frame, time=time), calls)
 
 
 def _run_together(frame: Frame, calls: Sequence[Call]) -> None:
@@ -238,10 +255,21 @@ def _total(frame: Frame, grid: Grid) -> Value:
 
 def _call(frame: Frame, call: Call, lo: Value, hi: Value) -> None:
     text = frame.text
-    pointers = [text.at(frame.spaces[place.space], "i8", place.offset) for place in call.places]
+    pointers = [_pointer(frame, place) for place in call.places]
     arguments = [*pointers, frame.rows, lo, hi, frame.scratch]
     text.need(call.function, f"declare void @{call.function}({', '.join(a.type for a in arguments)})")
     text.do(f"call void @{call.function}({', '.join(map(str, arguments))})")
+
+
+def _pointer(frame: Frame, place: Place) -> Value:
+    """The address of a place at this time."""
+    text, turn = frame.text, place.turn
+    if turn is None:
+        return text.at(frame.spaces[place.space], "i8", place.offset)
+    slot = text.add(frame.time, i64(turn.phase))
+    if turn.slots:
+        slot = text.op("i64", f"urem {slot}, {turn.slots}")
+    return text.at(frame.spaces[place.space], "i8", text.add(text.mul(slot, turn.bytes), i64(place.offset)))
 
 
 def epoch_text(name: str, body: str, program: Program, layout: Layout, target: Target) -> Text:

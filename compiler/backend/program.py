@@ -73,7 +73,7 @@ class Native(Executable):
 
     def _launch_text(self, call: Call) -> Text:
         """The body with one call in it."""
-        alone = replace(call, step=replace(call.step, barrier=False))
+        alone = replace(call, step=replace(call.step, barrier=False), loop=0)
         unchecked = replace(self.program, checks=0, fault=None)
         return body_text(f"launch_{call.step.launch}", [alone], unchecked, self.layout, self.scratch_stride, self.target)
 
@@ -86,11 +86,13 @@ def build(program: Program, target: Target, threads: int = 1) -> Native:
     if program.checks and program.fault is None:
         raise ValueError(f"program {program.name} has checks but no fault buffer")
     bare = [canonical(launch.kernel, program.buffers) for launch in program.launches]
-    emitted = _emit_all([c.kernel for c in bare], target, program.capacity, threads)
+    emitted = _emit_all(
+        [(c.kernel, launch.loop > 0) for c, launch in zip(bare, program.launches, strict=True)], target, program.capacity, threads
+    )
     kernels = _distinct(emitted)
     steps = plan(program, [e.grid for e in emitted], threads)
     names = {n: kernel.name for kernel in kernels for n in kernel.launches}
-    calls = tuple(_call(names[n], bare[n], emitted[n], steps[n]) for n in range(len(bare)))
+    calls = tuple(_call(names[n], bare[n], emitted[n], steps[n], launch.loop) for n, launch in enumerate(program.launches))
     scratch = -(-max((e.scratch for e in emitted), default=0) // LINE) * LINE
     layout = Layout(tuple(program.spaces), len(program.gathers))
     entries = _entries(program, calls, layout, scratch, target)
@@ -100,21 +102,21 @@ def build(program: Program, target: Target, threads: int = 1) -> Native:
     return Native(program.name, program.spaces, program.gathers, scratch, parallel, linked, program, target, steps, kernels, calls, text)
 
 
-def emit(kernel: Kernel, target: Target, capacity: int, threads: int) -> Emitted:
+def emit(kernel: Kernel, target: Target, capacity: int, threads: int, *, loop: bool = False) -> Emitted:
     """The function of a kernel, by the generator of its kind."""
     if isinstance(kernel, Contract):
-        return emit_contract(kernel, target, partition=partition(kernel, target, capacity, threads))
+        return emit_contract(kernel, target, partition=partition(kernel, target, capacity, threads, loop=loop))
     return emit_nest(kernel, target)
 
 
-def _emit_all(kernels: Sequence[Kernel], target: Target, capacity: int, threads: int) -> list[Emitted]:
-    """The functions of all kernels, each distinct one generated once."""
-    made: dict[Kernel, Emitted] = {}
-    for kernel in kernels:
-        if kernel not in made:
+def _emit_all(kernels: Sequence[tuple[Kernel, bool]], target: Target, capacity: int, threads: int) -> list[Emitted]:
+    """The functions of all kernels (and whether each is in a loop), each distinct one generated once."""
+    made: dict[tuple[Kernel, bool], Emitted] = {}
+    for kernel, loop in kernels:
+        if (kernel, loop) not in made:
             check("generating code")
-            made[kernel] = emit(kernel, target, capacity, threads)
-    return [made[kernel] for kernel in kernels]
+            made[kernel, loop] = emit(kernel, target, capacity, threads, loop=loop)
+    return [made[each] for each in kernels]
 
 
 def _distinct(emitted: Sequence[Emitted]) -> tuple[Compiled, ...]:
@@ -133,9 +135,9 @@ def _compiled(emitted: Emitted, launches: Sequence[int]) -> Compiled:
     return Compiled(name, f"{helpers}\n\n{function}\n{jit.ATTRIBUTES}", emitted, tuple(launches))
 
 
-def _call(function: str, bare: Canonical, emitted: Emitted, step: Step) -> Call:
+def _call(function: str, bare: Canonical, emitted: Emitted, step: Step, loop: int) -> Call:
     places = tuple(bare.places[buffer] for buffer in emitted.buffers)
-    return Call(function, places, emitted.grid, row_units(bare.kernel, emitted.grid) or 0, step)
+    return Call(function, places, emitted.grid, row_units(bare.kernel, emitted.grid) or 0, step, loop)
 
 
 def _entries(program: Program, calls: Sequence[Call], layout: Layout, scratch: int, target: Target) -> dict[str, Text]:

@@ -66,7 +66,8 @@ class Step:
 class Touch:
     """Bytes of its space that a kernel reads or writes in a buffer: [low, high) in all; of row r [first + r * stride, last + r * stride).
 
-    `stride` is 0 when the place does not depend on the row.
+    `stride` is 0 when the place does not depend on the row. Of a buffer that moves by `turn` bytes with a loop's time, `first` and `last`
+    are those of slot 0; what two kernels touch of different slots is apart.
     """
 
     buffer: str
@@ -76,6 +77,7 @@ class Touch:
     stride: int
     first: int
     last: int
+    turn: int = 0
 
 
 class Pending:
@@ -96,7 +98,7 @@ class Pending:
         """Note what a kernel touches."""
         for touch in touches:
             known = self._touched.setdefault(touch.buffer, {})
-            key = (touch.writes, touch.stride) if mode == BY_ROWS and touch.stride else (mode, touch)
+            key = (touch.writes, touch.stride, touch.turn) if mode == BY_ROWS and touch.stride else (mode, touch)
             known[key] = (mode, _cover(touch, known[key][1]) if key in known else touch)
 
     def conflicts(self, mode: str, touches: Sequence[Touch]) -> bool:
@@ -114,7 +116,7 @@ def overlapping(buffers: Mapping[str, Buffer]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {name: [name] for name in buffers}
     active: list[Buffer] = []
     for buffer in sorted(buffers.values(), key=lambda b: (b.space, b.offset)):
-        active = [a for a in active if a.space == buffer.space and a.offset + a.bytes > buffer.offset]
+        active = [a for a in active if a.space == buffer.space and a.offset + a.reach > buffer.offset]
         for other in active:
             found[other.name].append(buffer.name)
             found[buffer.name].append(other.name)
@@ -125,7 +127,7 @@ def overlapping(buffers: Mapping[str, Buffer]) -> dict[str, list[str]]:
 def _cover(a: Touch, b: Touch) -> Touch:
     """The least touch that holds both."""
     low, first = min(a.low, b.low), min(a.first, b.first)
-    return Touch(a.buffer, a.writes, low, max(a.high, b.high), a.stride, first, max(a.last, b.last))
+    return Touch(a.buffer, a.writes, low, max(a.high, b.high), a.stride, first, max(a.last, b.last), a.turn)
 
 
 def work(kernel: Kernel, capacity: int) -> int:
@@ -155,14 +157,15 @@ def _moved(kernel: Kernel) -> int:
     return sum(a.dtype.bytes for a in accesses[2 if isinstance(kernel, Contract) else 0 :]) // 2
 
 
-def partition(kernel: Contract, target: Target, capacity: int, threads: int) -> str:
+def partition(kernel: Contract, target: Target, capacity: int, threads: int, *, loop: bool = False) -> str:
     """How `emit_contract` is to cut a product.
 
     By columns where the second factor is what weighs: a thread then owns columns of a weight, and the same ones when it computes and
     applies their gradient, so that a weight and its optimizer state stay in one core's cache. Else by rows, as its neighbours are, while
-    every thread gets a full register tile of them.
+    every thread gets a full register tile of them. In a `loop` rows are better than columns: what a row becomes depends on itself alone,
+    and no thread waits for another.
     """
-    if _columns_pay(kernel, target, capacity, threads):
+    if not loop and _columns_pay(kernel, target, capacity, threads):
         return "n"
     counted = _counted(kernel)
     if not counted:
@@ -208,7 +211,7 @@ def plan(program: Program, grids: Sequence[Grid], threads: int) -> tuple[Step, .
 
     The checks (`Program.checks`) are serial, and a barrier is understood to follow them. When sharing would not pay, all steps are serial.
     """
-    costs = [work(launch.kernel, program.capacity) for launch in program.launches]
+    costs = [work(launch.kernel, program.capacity) * program.turns(launch) for launch in program.launches]
     alone = tuple(Step(n, SERIAL, False) for n in range(len(program.launches)))
     may_share = threads > 1 and sum(costs) * (threads - 1) // threads > WAKING
     may_block = _overflows(program)
@@ -240,14 +243,27 @@ def _shared(program: Program, grids: Sequence[Grid], costs: Sequence[int], touch
         check("sharing out work")
         if n == program.checks:
             pending.clear()
-        modes = (SERIAL,) if n < program.checks else _modes(launch.kernel, grids[n], costs[n])
+        cost = costs[n] // program.turns(launch)
+        modes = (SERIAL,) if n < program.checks else _modes(launch.kernel, grids[n], cost)
         free = [mode for mode in modes if not pending.conflicts(mode, touches[n])]
         mode = free[0] if free else modes[0]
         if not free:
             pending.clear()
         pending.add(mode, touches[n])
         steps.append(Step(n, mode, not free))
+        if launch.loop and (n + 1 == len(program.launches) or program.launches[n + 1].loop != launch.loop):
+            _come_back(steps, pending, touches, [s.launch for s in steps if program.launches[s.launch].loop == launch.loop])
     return tuple(steps)
+
+
+def _come_back(steps: list[Step], pending: Pending, touches: Sequence[tuple[Touch, ...]], loop: Sequence[int]) -> None:
+    """Mark the barriers that a loop needs since its first kernels follow its last ones of the turn before."""
+    for n in loop:
+        step = steps[n]
+        if step.barrier or pending.conflicts(step.mode, touches[n]):
+            pending.clear()
+            steps[n] = replace(step, barrier=True)
+        pending.add(step.mode, touches[n])
 
 
 def _in_stretches(steps: Sequence[Step], program: Program, grids: Sequence[Grid], touches: Sequence[tuple[Touch, ...]]) -> tuple[Step, ...]:
@@ -266,7 +282,8 @@ def _stretches(steps: Sequence[Step], program: Program, grids: Sequence[Grid], t
     pending = Pending(program.buffers)
     for step in steps:
         own = touches[step.launch]
-        able = step.launch >= program.checks and _in_blocks(program.launches[step.launch].kernel, grids[step.launch], own)
+        launch = program.launches[step.launch]
+        able = step.launch >= program.checks and not launch.loop and _in_blocks(launch.kernel, grids[step.launch], own)
         if not able or not _follows(step, found[-1]) or pending.conflicts(BY_ROWS, own):
             found.append([])
             pending.clear()
@@ -327,11 +344,13 @@ def _touch(access: Access, writes: bool, axes: Sequence[Axis], row: Axis | None,
     bytes_ = access.dtype.bytes
     first = buffer.offset + (access.offset + sum(low for low, _ in inside)) * bytes_
     last = buffer.offset + (access.offset + sum(high for _, high in inside) + 1) * bytes_
+    turn = buffer.turn.bytes if buffer.turn else 0
+    more = buffer.reach - buffer.bytes
     if row is None:
-        return Touch(buffer.name, writes, first, last, 0, first, last)
+        return Touch(buffer.name, writes, first, last + more, 0, first, last, turn)
     low, high = _reach(access, row, sizes)
     stride = 0 if row.split else access.stride(row) * bytes_
-    return Touch(buffer.name, writes, first + low * bytes_, last + high * bytes_, stride, first, last)
+    return Touch(buffer.name, writes, first + low * bytes_, last + high * bytes_ + more, stride, first, last, turn)
 
 
 def _reach(access: Access, axis: Axis, sizes: Mapping[str, int]) -> tuple[int, int]:
@@ -354,4 +373,4 @@ def conflict(mode: str, a: Touch, earlier_mode: str, b: Touch) -> bool:
 def _apart(a: Touch, b: Touch) -> bool:
     """Whether no row of one touches another row of the other."""
     stride = abs(a.stride)
-    return a.stride == b.stride != 0 and a.last - b.first <= stride and b.last - a.first <= stride
+    return a.stride == b.stride != 0 and a.turn == b.turn and a.last - b.first <= stride and b.last - a.first <= stride

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .graph import Graph
-from .op import Array, Context
+from .op import Array, Context, Trait
 
 
 def evaluate(graph: Graph, sources: Mapping[str, Any], *, rows: int = 1) -> dict[str, Array]:
@@ -20,5 +20,5 @@ def evaluate(graph: Graph, sources: Mapping[str, Any], *, rows: int = 1) -> dict
         for node in graph:
             if node.id in live:
                 result = node.op.evaluate(context, *(values[i] for i in node.inputs))
-                values[node.id] = np.asarray(result, dtype=node.type.dtype.numpy)
+                values[node.id] = result if node.op.has(Trait.LOOP) else np.asarray(result, dtype=node.type.dtype.numpy)
     return {name: values[number] for name, number in graph.outputs.items()}

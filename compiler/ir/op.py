@@ -39,6 +39,8 @@ class Trait(Flag):
     CONSTANT = auto()
     COMMUTATIVE = auto()
     JOIN = auto()
+    LOOP = auto()
+    RESULT = auto()
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from .graph import Graph, Node
+from .scan import Scan
 
 
 def print_graph(graph: Graph, *, places: bool = True) -> str:
     """The whole graph; nodes are renumbered in order, so that equal graphs print equally."""
     number = {node.id: position for position, node in enumerate(graph)}
     lines = [f"graph {graph.name} {{"]
-    lines += [f"  {print_node(node, number, places=places)}" for node in graph]
+    for node in graph:
+        lines.append(f"  {print_node(node, number, places=places)}")
+        if isinstance(node.op, Scan):
+            lines += [f"    {line}" for line in print_graph(node.op.body, places=places).splitlines()]
     lines += [f"  return {name} = %{number[value]}" for name, value in graph.outputs.items()]
     return "\n".join([*lines, "}"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .graph import Graph, Node
 from .op import ShapeError
 from .printer import print_node
+from .scan import Scan
 from .types import Symbol
 
 MAXIMUM_ELEMENTS = 2**31 - 1
@@ -37,6 +38,8 @@ def _problem(graph: Graph, node: Node) -> str | None:
         inferred = node.op.infer(*[graph.type(i) for i in node.inputs])
     except ShapeError as error:
         return str(error)
+    if isinstance(node.op, Scan):
+        verify(node.op.body, "the same")
     if inferred is not node.type and inferred != node.type:
         return "the recorded type is not what the operation infers"
     if any(isinstance(d, Symbol) for d in node.type.shape[1:]):

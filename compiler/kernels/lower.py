@@ -6,6 +6,7 @@ reader of the old value, or, where that is impossible, writes beside it and is c
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -13,19 +14,21 @@ from dataclasses import dataclass, field, replace
 
 from ..deadline import check
 from ..ir.affine import Point
-from ..ir.graph import Graph, Node
+from ..ir.graph import Graph, Node, rewrite
 from ..ir.op import Trait
 from ..ir.ops import Concat, Contract, Source
+from ..ir.scan import CARRY, OUTER, STACK, STEP, Result, Scan
 from ..ir.types import Shape, TensorType
 from ..ir.views import Reshape
 from ..ir.windows import Pad, Weave
-from ..passes.fusion import Cluster, Fusion, base
+from ..passes.fusion import Cluster, Fusion, base, fuse
 from ..source import Span
 from .body import Body, access, identity, is_placed, place_of
+from .loops import LoopPlan, Moving, plan_loop, step_of
 from .model import Access, Axis, Constant, Extents, Kernel, Load, Nest, Store, kernel_axes, loads, stores
 from .model import Contract as ContractKernel
 from .placement import Frame, Placement, blocked, dense, elements, framed, part_of, reshaped, strips, with_frame
-from .program import Launch
+from .program import Buffer, Launch, Loop
 
 EARLY_POINTS = 4096
 """Points of work that may be done long before it is needed: what it leaves is small enough to be still in the cache."""
@@ -37,17 +40,37 @@ class Lowered:
 
     launches: list[Launch]
     temporaries: dict[str, Placement]
+    loops: dict[int, Loop] = field(default_factory=dict)
+    moving: dict[str, Moving] = field(default_factory=dict)
+    before: list[Launch] = field(default_factory=list)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The buffers behind those that move with time."""
+        return {name: each.buffer for name, each in self.moving.items()}
+
+    def buffers(self, found: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        """The buffers that move with time, once it is known where the others lie."""
+        return {name: each.resolved(found[each.buffer]) for name, each in self.moving.items()}
 
 
 @dataclass
 class _Lowering:
+    """`rows` is the capacity; `prefix` sets the temporaries of a loop's body apart; `before` is done once, before the loop."""
+
     fusion: Fusion
     panel: int
+    rows: int
+    prefix: str = ""
     places: dict[int, Placement] = field(default_factory=dict)
     temporaries: dict[str, Placement] = field(default_factory=dict)
     extra: dict[int, list[Placement]] = field(default_factory=dict)
     packed: dict[tuple[int, str], Placement] = field(default_factory=dict)
     launches: list[Launch] = field(default_factory=list)
+    before: list[Launch] = field(default_factory=list)
+    plans: dict[int, LoopPlan] = field(default_factory=dict)
+    loops: dict[int, Loop] = field(default_factory=dict)
+    moving: dict[str, Moving] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:
@@ -61,6 +84,7 @@ class _Lowering:
         for node in self.graph:
             if isinstance(node.op, Source):
                 self.places[node.id] = sources[node.op.key]
+        self.place_loops()
         held = {p.buffer for p in sources.values()}
         for name, number in self.graph.outputs.items():
             wanted = outputs[name]
@@ -75,12 +99,24 @@ class _Lowering:
         whole = gapless | self.fusion.free | frames.keys()
         for number in sorted(self.fusion.stored, reverse=True):  # a join before its operands, which are made in its place
             if number not in self.places:
-                self.places[number] = self.temporary(f"t{number}", self.graph.type(number), *frames.get(number, ()))
+                self.places[number] = self.temporary(f"{self.prefix}t{number}", self.graph.type(number), *frames.get(number, ()))
             if self.graph[number].op.has(Trait.JOIN):
                 self.place_operands(number, whole)
         for node in live:
             if isinstance(node.op, Pad | Reshape) and base(self.graph, node.id) in self.places:
                 self.view_or_copy(node)
+
+    def place_loops(self) -> None:
+        """What loops leave behind, in buffers of their own."""
+        for cluster in self.fusion.clusters:
+            op = self.graph[cluster.nodes[0]].op
+            if not isinstance(op, Scan):
+                continue
+            results = {n: r for n in cluster.nodes if isinstance(r := self.graph[n].op, Result)}
+            plan = plan_loop(op, list(results.values()), f"{self.prefix}loop{cluster.nodes[0]}", self.rows)
+            self.plans[cluster.nodes[0]] = plan
+            self.temporaries |= {place.buffer: place for place in plan.buffers()}
+            self.places |= {number: plan.result(result) for number, result in results.items()}
 
     def view_or_copy(self, node: Node) -> None:
         """A frame or a reshape that cannot be seen where the value lies is a copy of it."""
@@ -90,7 +126,7 @@ class _Lowering:
         if isinstance(node.op, Pad):
             self.framed_copy(node, node.op)
         else:
-            self.places[node.id] = place = self.temporary(f"t{node.id}", node.type)
+            self.places[node.id] = place = self.temporary(f"{self.prefix}t{node.id}", node.type)
             under = reshaped(place, inner.shape)
             assert under is not None, "what lies dense can be seen under any shape"
             self.copy(node.inputs[0], under)
@@ -110,7 +146,7 @@ class _Lowering:
     def framed_copy(self, node: Node, op: Pad) -> None:
         """A value copied into a frame, because it lies in none that would do."""
         inner = self.graph.type(node.inputs[0])
-        target = self.temporary(f"t{node.id}", inner, tuple(zip(op.before, op.after, strict=True)), op.value)
+        target = self.temporary(f"{self.prefix}t{node.id}", inner, tuple(zip(op.before, op.after, strict=True)), op.value)
         whole = with_frame(target, op)
         assert whole is not None
         self.places[node.id] = whole
@@ -148,10 +184,47 @@ class _Lowering:
         first = self.graph[cluster.nodes[0]]
         if first.op.has(Trait.JOIN):
             self.join(first.id)
+        elif first.op.has(Trait.LOOP):
+            self.loop(first, self.plans[first.id])
         elif cluster.contraction is not None:
             self.contraction(cluster, cluster.contraction)
         else:
             self.nest(cluster)
+
+    def loop(self, node: Node, plan: LoopPlan) -> None:
+        """The kernels of a loop's body, run time after time, and what must be done before."""
+        op, name = plan.op, plan.name
+        for carry in range(op.carries):
+            self.copy(node.inputs[carry], plan.first(carry))
+        moving = [slots.moving(f"{name}.before{n}", plan.read, op.length) for n, slots in enumerate(plan.carried)]
+        steps = [step_of(self.located(i), f"{name}.step{n}", op.length, self.rows) for n, i in enumerate(self.steps(node, op))]
+        sources = {f"{CARRY}:{n}": each.place for n, each in enumerate(moving)}
+        sources |= {f"{STEP}:{n}": each.place for n, each in enumerate(steps)}
+        outers = node.inputs[op.carries + op.steps :]
+        sources |= {f"{OUTER}:{n}": self.located(i) for n, i in enumerate(outers)}
+        written = {f"next:{n}": slots.moving(f"{name}.after{n}", 1 - plan.read, op.length) for n, slots in enumerate(plan.carried)}
+        written |= {f"{STACK}:{n}": slots.moving(f"{name}.at{n}", 0, op.length) for n, slots in plan.stacked.items()}
+        body = rewrite(op.body, lambda new, node, operands: None)
+        body.outputs |= {f"{STACK}:{n}": n for n in plan.stacked}
+        inner = lower(fuse(body), sources, {k: v.place for k, v in written.items()}, self.panel, self.rows, prefix=f"{name}.")
+        number = len(self.loops) + 1
+        self.loops[number] = Loop(op.length, op.reverse)
+        self.launches += [*inner.before, *(replace(launch, loop=number) for launch in inner.launches)]
+        self.temporaries |= inner.temporaries
+        self.moving |= {each.place.buffer: each for each in (*moving, *steps, *written.values())}
+
+    def steps(self, node: Node, op: Scan) -> tuple[int, ...]:
+        """The sequences that a loop goes through."""
+        return node.inputs[op.carries : op.carries + op.steps]
+
+    def located(self, number: int) -> Placement:
+        """The placement of what a loop reads; what has none, since it is computed where it is used, is written down."""
+        found = place_of(self.graph, self.places, number)
+        if found is None:
+            found = self.temporary(f"{self.prefix}t{number}", self.graph.type(number))
+            self.copy(number, found)
+            self.places[number] = found
+        return found
 
     def nest(self, cluster: Cluster) -> None:
         """A map or reduction."""
@@ -235,14 +308,21 @@ class _Lowering:
         if key not in self.packed:
             rest = [x for x in labels if x != n]
             kind = TensorType(placed.dtype, tuple(axis[x].extent for x in (*rest, n)))
-            copy = blocked(f"p{number}.{n}", kind, self.panel)
+            copy = blocked(f"{self.prefix}p{number}.{n}", kind, self.panel)
             self.temporaries[copy.buffer] = copy
             source, split = access(placed, identity([axis[x] for x in labels]))
             target, more = access(copy, identity([axis[x] for x in (*rest, n)]))
             axes = split_axes([axis[x] for x in (*rest, n)], split | more)
             self.add(Nest(axes, (), (Load(source),), (Store(target, 0),)), "pack", [number])
+            if self.is_outer(number):
+                self.before.append(self.launches.pop())
             self.packed[key] = copy
         return self.packed[key], False
+
+    def is_outer(self, number: int) -> bool:
+        """Whether a value in the body of a loop is the same at all times."""
+        source = self.graph[base(self.graph, number)].op
+        return isinstance(source, Source) and source.kind == OUTER
 
     # bookkeeping
 
@@ -296,9 +376,14 @@ def split_axes(axes: Sequence[Axis], split: Mapping[str, int]) -> tuple[Axis, ..
     return tuple(replace(a, split=split.get(a.name, 0)) for a in axes)
 
 
-def lower(fusion: Fusion, sources: Mapping[str, Placement], outputs: Mapping[str, Placement], panel: int) -> Lowered:
-    """The launches of a fused graph: `sources` by key and `outputs` by name say where they live; `panel` is the width of packed copies."""
-    work = _Lowering(fusion, panel)
+def lower(
+    fusion: Fusion, sources: Mapping[str, Placement], outputs: Mapping[str, Placement], panel: int, rows: int, prefix: str = ""
+) -> Lowered:
+    """The launches of a fused graph for a capacity of rows: `sources` by key and `outputs` by name say where they live.
+
+    `panel` is the width of packed copies; `prefix` begins the names of temporaries.
+    """
+    work = _Lowering(fusion, panel, rows, prefix)
     work.place(sources, outputs)
     for cluster in fusion.clusters:
         work.cluster(cluster)
@@ -307,34 +392,44 @@ def lower(fusion: Fusion, sources: Mapping[str, Placement], outputs: Mapping[str
             work.copy(number, target)
     written = {p.buffer for p in outputs.values()}
     in_place = {p.buffer: p for p in sources.values() if p.buffer in written}
-    return Lowered(schedule(work.launches, in_place, work.temporaries), work.temporaries)
+    lowered = Lowered([], work.temporaries, work.loops, work.moving, work.before)
+    lowered.launches = schedule(work.launches, in_place, work.temporaries, lowered.names)
+    return lowered
 
 
-def schedule(launches: Sequence[Launch], in_place: Mapping[str, Placement], temporaries: dict[str, Placement]) -> list[Launch]:
-    """An order in which every value is written before it is read, old values of `in_place` buffers before they are replaced."""
-    waiting = _Waiting(launches, in_place)
-    early = _early(launches)
-    pending, result, late = sorted(range(len(launches)), key=lambda n: n not in early), list[Launch](), list[Launch]()
+def schedule(
+    launches: Sequence[Launch], in_place: Mapping[str, Placement], temporaries: dict[str, Placement], names: Mapping[str, str]
+) -> list[Launch]:
+    """An order in which every value is written before it is read, old values of `in_place` buffers before they are replaced.
+
+    The launches of a loop stay together; `names` are those of the buffers behind buffers that move with time.
+    """
+    units = [tuple(group) for _, group in itertools.groupby(launches, lambda launch: launch.loop or object())]
+    waiting = _Waiting(units, in_place, names)
+    early = _early(units)
+    pending, result, late = sorted(range(len(units)), key=lambda n: n not in early), list[Launch](), list[Launch]()
     while pending:
         check("ordering kernels")
         number = next((n for n in pending if waiting.may_read(n) and waiting.may_replace(n)), None)
         if number is not None:
-            launch = launches[number]
+            unit = units[number]
         else:
-            number = next(n for n in pending if waiting.may_read(n))
-            launch, copies = _beside(launches[number], in_place, temporaries)
-            late += copies
+            number = next(n for n in pending if waiting.may_read(n) and len(units[n]) == 1)
+            launch, copies = _beside(units[number][0], in_place, temporaries)
+            unit, late = (launch,), late + copies
         pending.remove(number)
         waiting.done(number)
-        result.append(launch)
+        result += unit
     return result + late
 
 
-def _early(launches: Sequence[Launch]) -> set[int]:
+def _early(units: Sequence[Sequence[Launch]]) -> set[int]:
     """Launches of little work that wait for no row (factors of a normalisation): done first, they part no work by rows later."""
     found: set[int] = set()
-    written = {a.buffer for launch in launches for a in stores(launch.kernel)}
-    for number, launch in enumerate(launches):
+    written = {a.buffer for unit in units for launch in unit for a in stores(launch.kernel)}
+    for number, (launch, *others) in enumerate(units):
+        if others or launch.loop:
+            continue
         axes = kernel_axes(launch.kernel)
         size = math.prod(a.extent for a in axes if isinstance(a.extent, int))
         fixed = all(isinstance(a.extent, int) for a in axes) and not any(isinstance(i, Extents) for i in launch.kernel.body)
@@ -345,26 +440,26 @@ def _early(launches: Sequence[Launch]) -> set[int]:
 
 
 class _Waiting:
-    """What launches wait for: how many that still have to run read and write each buffer."""
+    """What units of launches wait for: how many that still have to run read and write each buffer."""
 
-    def __init__(self, launches: Sequence[Launch], in_place: Mapping[str, Placement]) -> None:
-        self.reads = [{a.buffer for a in loads(launch.kernel)} for launch in launches]
-        self.writes = [{a.buffer for a in stores(launch.kernel)} for launch in launches]
+    def __init__(self, units: Sequence[Sequence[Launch]], in_place: Mapping[str, Placement], names: Mapping[str, str]) -> None:
+        self.reads = [{names.get(a.buffer, a.buffer) for launch in unit for a in loads(launch.kernel)} for unit in units]
+        self.writes = [{names.get(a.buffer, a.buffer) for launch in unit for a in stores(launch.kernel)} for unit in units]
         self.readers = Counter(buffer for buffers in self.reads for buffer in buffers)
         self.writers = Counter(buffer for buffers in self.writes for buffer in buffers)
         self.waited = [buffers - in_place.keys() for buffers in self.reads]
         self.replaced = [buffers & in_place.keys() for buffers in self.writes]
 
     def may_read(self, number: int) -> bool:
-        """Whether all that a launch reads is written (old values of buffers in place are there from the beginning)."""
+        """Whether all that a unit reads is written (old values of buffers in place are there from the beginning)."""
         return all(self.writers[b] == (b in self.writes[number]) for b in self.waited[number])
 
     def may_replace(self, number: int) -> bool:
-        """Whether nobody else needs the old values that a launch replaces."""
+        """Whether nobody else needs the old values that a unit replaces."""
         return all(self.readers[b] == (b in self.reads[number]) for b in self.replaced[number])
 
     def done(self, number: int) -> None:
-        """A launch has run."""
+        """A unit has run."""
         self.readers.subtract(self.reads[number])
         self.writers.subtract(self.writes[number])
 

@@ -15,6 +15,7 @@ from .placement import Placement, elements
 from .program import ARENA, Buffer, Launch
 
 ALIGNMENT = 64
+NONE: Mapping[str, str] = {}
 LIMIT_BYTES = 2**34
 SLACK = 3
 """Launches for which a temporary is kept after its last use: those that may work on a block of rows before it is used for the next."""
@@ -33,16 +34,33 @@ class Lifetime:
     last: int
 
 
-def lifetimes(launches: Sequence[Launch], temporaries: Mapping[str, Placement], rows: int) -> list[Lifetime]:
-    """When each temporary is alive, in launch numbers; a little longer than it is used, so that launches can be run block by block."""
+def lifetimes(
+    launches: Sequence[Launch], temporaries: Mapping[str, Placement], rows: int, names: Mapping[str, str] = NONE
+) -> list[Lifetime]:
+    """When each temporary is alive, in launch numbers; a little longer than it is used, so that launches can be run block by block.
+
+    What a loop touches lives as long as the loop runs. `names` are those of the buffers behind buffers that move with time.
+    """
     spans: dict[str, tuple[int, int]] = {}
+    ends = _loop_ends(launches)
     for number, launch in enumerate(launches):
-        for name in buffers(launch.kernel):
+        begin, end = ends.get(launch.loop, (number, number))
+        for used in buffers(launch.kernel):
+            name = names.get(used, used)
             if name in temporaries:
-                spans[name] = (spans.get(name, (number, number))[0], number + SLACK)
+                spans[name] = (spans.get(name, (begin, begin))[0], end + SLACK)
     return [
         Lifetime(name, aligned(elements(temporaries[name], rows) * temporaries[name].dtype.bytes), *span) for name, span in spans.items()
     ]
+
+
+def _loop_ends(launches: Sequence[Launch]) -> dict[int, tuple[int, int]]:
+    """The first and the last launch of every loop."""
+    ends: dict[int, tuple[int, int]] = {}
+    for number, launch in enumerate(launches):
+        if launch.loop:
+            ends[launch.loop] = (ends.get(launch.loop, (number, number))[0], number)
+    return ends
 
 
 def aligned(size: int) -> int:
@@ -51,11 +69,11 @@ def aligned(size: int) -> int:
 
 
 def plan(
-    launches: Sequence[Launch], temporaries: Mapping[str, Placement], rows: int, limit: int = LIMIT_BYTES
+    launches: Sequence[Launch], temporaries: Mapping[str, Placement], rows: int, limit: int = LIMIT_BYTES, names: Mapping[str, str] = NONE
 ) -> tuple[dict[str, Buffer], int]:
     """Buffers of the temporaries in the arena, and its size in bytes; raises ResourceError when it would exceed `limit`."""
     groups: dict[object, list[Lifetime]] = {}
-    for life in lifetimes(launches, temporaries, rows):
+    for life in lifetimes(launches, temporaries, rows, names):
         groups.setdefault(_company(temporaries[life.name]), []).append(life)
     found, size = dict[str, Buffer](), 0
     for group in groups.values():

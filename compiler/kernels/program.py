@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..ir.types import DType
 from ..source import Span
@@ -13,11 +13,24 @@ ARENA = "arena"
 
 
 @dataclass(frozen=True)
+class Turn:
+    """How a buffer moves with the time of the loop in which it is used: it lies `bytes` further on at each time.
+
+    At time t it is slot t + phase, modulo `slots` if that is not 0. Over all times it reaches `reach` bytes from its offset on.
+    """
+
+    bytes: int
+    phase: int
+    slots: int
+    reach: int
+
+
+@dataclass(frozen=True)
 class Buffer:
     """`elements` of `dtype` (at full batch capacity) at byte `offset` of a space.
 
     A space is one allocation: the arena of a program, or memory shared between the programs of a model (parameters, gradients, one a
-    state, inputs, scalars). Offsets are multiples of 64.
+    state, inputs, scalars). Offsets are multiples of 64. With a `turn`, `offset` is that of slot 0.
     """
 
     name: str
@@ -25,20 +38,38 @@ class Buffer:
     elements: int
     space: str
     offset: int
+    turn: Turn | None = None
 
     @property
     def bytes(self) -> int:
         """Size at full capacity."""
         return self.elements * self.dtype.bytes
 
+    @property
+    def reach(self) -> int:
+        """Bytes from the offset on that are touched in all."""
+        return self.turn.reach if self.turn else self.bytes
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Launches run for `turns` times, from the last time to the first if `reverse`."""
+
+    turns: int
+    reverse: bool
+
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel of a program, the lines of source it came from (most telling first) and a short label for `bench`."""
+    """One kernel of a program, the lines of source it came from (most telling first) and a short label for `bench`.
+
+    Neighbours with the same `loop` (not 0) are run in turn, time after time.
+    """
 
     kernel: Kernel
     label: str
     where: tuple[Span, ...] = ()
+    loop: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,3 +101,8 @@ class Program:
     checks: int = 0
     fault: str | None = None
     gathers: tuple[Gather, ...] = ()
+    loops: Mapping[int, Loop] = field(default_factory=dict)
+
+    def turns(self, launch: Launch) -> int:
+        """How often a launch runs in one call."""
+        return self.loops[launch.loop].turns if launch.loop else 1

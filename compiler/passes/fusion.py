@@ -23,7 +23,7 @@ from ..ir.types import Shape
 from ..ir.views import Broadcast, Reshape
 from ..ir.windows import Pad, Weave
 
-PLACED = Trait.CONTRACTION | Trait.JOIN
+PLACED = Trait.CONTRACTION | Trait.JOIN | Trait.LOOP
 """What reads its operands in places of its own."""
 LIGHT_FLOPS = 4
 LIGHT_LOADS = 2
@@ -142,6 +142,10 @@ class _Fuser:
                 self.free.add(node.id)
             return
         operands = [self.base[i] for i in node.inputs]
+        if node.op.has(Trait.RESULT):
+            self.stored.add(node.id)
+            self.join(node, self.clusters[self.home[node.inputs[0]]])
+            return
         if node.op.has(Trait.VIEW):
             if operands[0] in self.free and node.id not in self.stored:
                 self.free.add(node.id)
@@ -212,7 +216,7 @@ class _Fuser:
         """True when the node's points are the cluster's and it reads the cluster's values where they are made."""
         if len(cluster.nodes) >= MOST_NODES or cluster.reads >= MOST_READS:
             return False
-        if cluster.nodes and self.graph[cluster.nodes[0]].op.has(Trait.JOIN):
+        if cluster.nodes and self.graph[cluster.nodes[0]].op.has(Trait.JOIN | Trait.LOOP):
             return False
         if isinstance(node.op, Reduce):
             shape = self.graph.type(node.inputs[0]).shape
@@ -314,6 +318,8 @@ def print_fusion(fusion: Fusion) -> str:
     lines = [f"graph {fusion.graph.name} {{"]
     for cluster in fusion.clusters:
         kind = "contract" if cluster.contraction is not None else "reduce" if cluster.over else "map"
+        if fusion.graph[cluster.nodes[0]].op.has(Trait.LOOP):
+            kind = "loop"
         over = f" over {list(cluster.over)}" if cluster.over else ""
         lines.append(f"  {kind} {list(cluster.domain)}{over} {{")
         for number in cluster.nodes:

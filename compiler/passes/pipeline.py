@@ -13,15 +13,32 @@ from .dce import dce
 from .fold import fold
 from .fusion import Fusion, fuse, print_fusion
 from .linear import combine_sums
+from .loops import has_loops, hoist, in_bodies, sink, tidy
 from .overlap import gather_overlaps
 from .samples import reduce_samples
 from .simplify import simplify
 
 GraphPass = Callable[[Graph], Graph]
 
+
+def loops(graph: Graph) -> Graph:
+    """Bodies cleaned up by all passes, then what need not be done time after time moved out."""
+    if not has_loops(graph):
+        return graph
+    return tidy(hoist(sink(tidy(in_bodies(graph, settled)))))
+
+
+def settled(graph: Graph) -> Graph:
+    """The graph after all passes."""
+    for _, run in PASSES:
+        graph = run(graph)
+    return graph
+
+
 PASSES: tuple[tuple[str, GraphPass], ...] = (
     ("dce", dce),
     ("share", cse),
+    ("loops", loops),
     ("fold", fold),
     ("simplify", simplify),
     ("overlap", gather_overlaps),

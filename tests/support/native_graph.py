@@ -29,14 +29,15 @@ def run_natively(
     used = {n.op.key: n for n in fusion.graph if isinstance(n.op, Source)}
     places = {key: layout.place(key, node.type) for key, node in used.items()}
     outputs = {name: layout.place(f"output:{name}", graph.type(value)) for name, value in fusion.graph.outputs.items()}
-    lowered = lower(fusion, places, outputs, layout.panel)
-    arena, size = plan(lowered.launches, lowered.temporaries, capacity)
+    lowered = lower(fusion, places, outputs, layout.panel, capacity)
+    arena, size = plan(lowered.launches, lowered.temporaries, capacity, names=lowered.names)
     buffers, spaces = dict(arena), {ARENA: max(size, 64)}
     for space in layout.places:
         found, bytes_ = layout.buffers(space)
         buffers |= found
         spaces[space] = bytes_
-    native = build(Program(graph.name, capacity, buffers, spaces, tuple(lowered.launches)), target, threads)
+    buffers |= lowered.buffers(buffers)
+    native = build(Program(graph.name, capacity, buffers, spaces, tuple(lowered.launches), loops=lowered.loops), target, threads)
     memory = Memory(layout)
     context = np.zeros(native.layout.words, dtype=np.int64)
     block, scratch = allocate(spaces[ARENA]), allocate(max(native.scratch_stride * threads, 64))

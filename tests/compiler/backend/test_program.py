@@ -31,7 +31,7 @@ OPS = {"add": "fadd", "mul": "fmul"}
 # --- scalar loops -------------------------------------------------------------------------------------------------------------------
 
 
-def emit(kernel: Kernel, target: Target, capacity: int, threads: int) -> Emitted:
+def emit(kernel: Kernel, target: Target, capacity: int, threads: int, *, loop: bool = False) -> Emitted:
     """The first axis is the grid, the others are loops; folds are sums over all `over` axes, held in scratch."""
     assert isinstance(kernel, Nest)
     text = Text(target)

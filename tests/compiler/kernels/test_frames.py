@@ -253,7 +253,7 @@ def lowered(graph: Graph) -> Lowered:
     layout, fusion = Layout(16, ROWS), fuse(graph)
     sources = {n.op.key: layout.place(n.op.key, n.type) for n in fusion.graph if isinstance(n.op, Source)}
     outputs = {name: layout.place(f"output:{name}", graph.type(value)) for name, value in fusion.graph.outputs.items()}
-    return lower(fusion, sources, outputs, layout.panel)
+    return lower(fusion, sources, outputs, layout.panel, ROWS)
 
 
 def kernels(graph: Graph) -> list[str]:
