@@ -1,42 +1,201 @@
-"""A cell applied to a sequence: its body is checked for one step; running it over time is not compiled yet, and that is said."""
+"""A cell applied to a sequence: its body becomes that of a loop, its states what the loop carries.
+
+Inside another cell a cell is applied to one time's value; its states are then carried by the loop that is being written.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .syntax import Expression
-from .values import Instance, Tensor, Value, fresh_label
+from ..ir.build import Build
+from ..ir.graph import Graph
+from ..ir.loop_writer import LoopWriter
+from ..ir.ops import Position
+from ..ir.scan import Scan, final, stack
+from ..ir.types import BATCH, I32, TensorType
+from ..source import Span
+from .context import Recurrence
+from .syntax import Definition, Expression, If, NextState, Repeat, State, Statement
+from .values import Instance, Label, Poison, Scope, Tensor, Value, describe
 
 if TYPE_CHECKING:
     from .elaborate import Elaborator
     from .expressions import Arguments
 
 
-def check_over_time(elaborator: Elaborator, instance: Instance, arguments: Arguments, site: Expression) -> Value:
-    """What a cell gives for a [time, ...] value: one step's result for every time, its shapes checked; reports `unsupported`."""
-    context, build = elaborator.context, elaborator.context.build
-    sequence = _first(elaborator, instance, arguments, site)
-    lead = int(context.batched(sequence))
-    with elaborator.at(site.span):
-        step = build.slice_axis(sequence.node, lead, 0, 1)
-        shape = build.type(step).shape
-        step = build.reshape(step, (*shape[:lead], *shape[lead + 1 :]))
-    first = (Tensor(step, sequence.axes[1:], sequence.classes), arguments[0][0][1])
+def is_step(elaborator: Elaborator, instance: Instance, arguments: Arguments) -> bool:
+    """Whether a cell is given one time's value, in the body of another cell."""
+    value = arguments[0][0][0] if arguments[0] else None
+    return elaborator.context.recurrence is not None and isinstance(value, Tensor) and len(value.axes) == _axes(instance)
+
+
+def run_over_time(elaborator: Elaborator, instance: Instance, arguments: Arguments, site: Expression) -> Value:
+    """What a cell gives for a [time, ...] value: its value at all times, or its states after the last one (`Instance.final`)."""
+    context = elaborator.context
+    sequence = _sequence(elaborator, instance, arguments, site)
+    if context.recurrence is not None:
+        context.refuse("unsupported", "a sequence within a sequence: a cell inside a cell is given one time's value", site.span)
+    rest, given = _given_states(elaborator, instance, arguments)
+    recurrence = Recurrence(context.build, LoopWriter(context.graph, Graph(instance.function.name)), given)
+    outside, length = context.build, context.body(sequence)[0]
     before = len(context.diagnostics)
-    result = elaborator.applied(instance, ([first, *arguments[0][1:]], arguments[1]), site)
-    if len(context.diagnostics) == before:
-        context.report("unsupported", f"`{instance.function.name}` is a cell, and cells over time are not compiled yet", site.span)
-    if not isinstance(result, Tensor):
-        return result
+    with elaborator.at(site.span), context.over_time(recurrence):
+        inside = _Inside(elaborator, recurrence, length)
+        value = elaborator.applied(inside.instance(instance), inside.arguments(rest), site)
+        if len(context.diagnostics) > before or isinstance(value, Poison):
+            return value if isinstance(value, Poison) else Poison()
+        following, values = inside.ends(sequence.axes[0], value, site.span)
     with elaborator.at(site.span):
-        kind = build.type(result.node)
-        lead = int(context.batched(result))
-        shape = (*kind.shape[:lead], context.body(sequence)[0], *kind.shape[lead:])
-        axes = [n if n < lead else n + 1 for n in range(kind.rank)]
-        return Tensor(build.broadcast(result.node, shape, axes), (fresh_label("time"), *result.axes))
+        loop = recurrence.writer.write(following, length, reverse=instance.reverse, where=outside.where)
+        op = outside.graph[loop].op
+        assert isinstance(op, Scan)
+        if instance.final:
+            states = [elaborator.unnamed(outside.add_op(final(op, n), loop)) for n in range(op.carries)]
+            found: Value = states[0] if len(states) == 1 else tuple(states)
+        else:
+            parts = [Tensor(outside.add_op(stack(op, v.node), loop), (sequence.axes[0], *v.axes), v.classes) for v in values]
+            found = tuple(parts) if isinstance(value, tuple) else parts[0]
+    elaborator.note_layer(instance, arguments, found, site)
+    return found
 
 
-def _first(elaborator: Elaborator, instance: Instance, arguments: Arguments, site: Expression) -> Tensor:
+class _Inside:
+    """Values from around a loop as its body sees them, and what the body leaves."""
+
+    def __init__(self, elaborator: Elaborator, recurrence: Recurrence, length: int) -> None:
+        self.elaborator, self.recurrence, self.length = elaborator, recurrence, length
+
+    @property
+    def build(self) -> Build:
+        """Writes the body."""
+        return self.elaborator.context.build
+
+    def instance(self, instance: Instance) -> Instance:
+        """The cell with settings that are tensors brought in."""
+        return replace(instance, settings={name: self.brought(value) for name, value in instance.settings.items()})
+
+    def brought(self, value: Value) -> Value:
+        """A value from around the loop, the same at all times."""
+        return replace(value, node=self.recurrence.writer.outer(value.node)) if isinstance(value, Tensor) else value
+
+    def arguments(self, given: Arguments) -> Arguments:
+        """The cell's inputs at one time: the first is a sequence, and so is every other with a time axis of the same length."""
+        sequence = given[0][0][0]
+        assert isinstance(sequence, Tensor)
+
+        def at_one_time(value: Value) -> Value:
+            if isinstance(value, Tensor) and value.axes and value.axes[0] == sequence.axes[0]:
+                return replace(value, node=self.recurrence.writer.step(value.node), axes=value.axes[1:])
+            return self.brought(value)
+
+        named = {name: (at_one_time(value), place) for name, (value, place) in given[1].items()}
+        return [(at_one_time(value), place) for value, place in given[0]], named
+
+    def ends(self, time: Label, value: Value, place: Span) -> tuple[list[int], list[Tensor]]:
+        """What is carried on, and the values of the cell; past the end of a sample's sequence states stay, and values are zero."""
+        outputs, sources = self.build.graph.outputs, self.build.graph.sources()
+        before = [sources[f"carry:{n}"] for n in range(len(self.recurrence.carried))]
+        following = [outputs.get(f"next:{label}", old) for label, old in zip(self.recurrence.carried, before, strict=True)]
+        values = [self.elaborator.tensor(v, place) for v in _listed(value)]
+        running = self.running(time)
+        if running is None:
+            return following, values
+        following = [self.build.select(self.spread(running, new), new, old) for new, old in zip(following, before, strict=True)]
+        return following, [replace(v, node=self.build.select(self.spread(running, v.node), v.node, self.zero(v.node))) for v in values]
+
+    def running(self, time: Label) -> int | None:
+        """Whether each sample's sequence still runs at this time; None when all run to the end."""
+        length = self.elaborator.context.lengths.get(time)
+        if length is None:
+            return None
+        counter = self.recurrence.writer.step(self.recurrence.outside.add_op(Position((self.length,), (1,), I32)))
+        return self.build.lt(counter, self.recurrence.writer.outer(length))
+
+    def spread(self, running: int, value: int) -> int:
+        """A truth value a sample for every element of a value."""
+        shape = self.build.type(value).shape
+        return self.build.broadcast(running, shape if shape and shape[0] == BATCH else (BATCH, *shape), (0,))
+
+    def zero(self, value: int) -> int:
+        """Zeros like a value."""
+        return self.build.zeros_like(value)
+
+
+def carry(elaborator: Elaborator, statement: State, name: str, label: str, kind: TensorType, scope: Scope) -> Tensor:
+    """A state of a cell: what it is at this time."""
+    context = elaborator.context
+    recurrence = context.recurrence
+    assert recurrence is not None, "the body of a cell runs in a loop"
+    if label in recurrence.carried:
+        context.refuse("unsupported", f"`{elaborator.instances[-1].function.name}` is applied twice at one time", statement.span)
+    kind = kind.with_shape((BATCH, *kind.shape))
+    value, place = recurrence.given.pop(name) if _is_outermost(elaborator) and name in recurrence.given else (None, statement.init.span)
+    node = _first(elaborator, statement, scope, recurrence) if value is None else value.node
+    outside = recurrence.outside
+    shape = [d for d in outside.type(node).shape if d != BATCH]
+    if shape and shape != list(kind.shape[1:]):
+        context.refuse("shape-mismatch", f"the first value of `{name}` has shape {shape}, the state {list(kind.shape[1:])}", place)
+    recurrence.carried.append(label)
+    source = recurrence.writer.carry(outside.broadcast_to(outside.cast(node, kind.dtype), kind.shape))
+    return elaborator.named(source, statement.type, scope) if statement.type else elaborator.unnamed(source)
+
+
+def _is_outermost(elaborator: Elaborator) -> bool:
+    """Whether the cell that the loop is for runs, not one inside it."""
+    return sum(i.function.definition.kind == "cell" for i in elaborator.instances) == 1
+
+
+def _first(elaborator: Elaborator, statement: State, scope: Scope, recurrence: Recurrence) -> int:
+    """The first value that the declaration states, in the graph around the loop."""
+    context = elaborator.context
+    value = elaborator.evaluate(statement.init, scope)
+    if isinstance(value, int | float):
+        return recurrence.outside.constant(float(value))
+    around = {inner: outer for outer, inner in recurrence.writer.outers.items()}
+    if isinstance(value, Tensor) and value.node in around:
+        return around[value.node]
+    mend = "write a number or a `param`, or give it where the cell is applied: `cell(x, h = …)`"
+    message = f"the first value of a state must be known before the sequence begins; this is {describe(value)} made at each time"
+    context.refuse("type-mismatch", message, statement.init.span, help=mend)
+
+
+def carried_on(elaborator: Elaborator, statement: NextState, label: str, scope: Scope) -> Tensor:
+    """`next h = …` in a cell."""
+    context = elaborator.context
+    assert context.recurrence is not None
+    value = elaborator.tensor(elaborator.evaluate(statement.value, scope), statement.value.span)
+    kind = context.build.type(context.build.graph.sources()[f"carry:{context.recurrence.carried.index(label)}"])
+    name = statement.name.id
+    if list(context.body(value)) != list(kind.shape[1:]):
+        spelled = f"the new value of `{name}` is {context.spell(value)}, the state {list(kind.shape[1:])}"
+        context.refuse("shape-mismatch", spelled, statement.value.span)
+    with elaborator.at(statement.span):
+        node = context.build.broadcast_to(context.build.cast(value.node, kind.dtype), kind.shape)
+    context.graph.outputs[f"next:{label}"] = node
+    return replace(value, node=node)
+
+
+def _given_states(elaborator: Elaborator, instance: Instance, arguments: Arguments) -> tuple[Arguments, dict[str, tuple[Tensor, Span]]]:
+    """The inputs of a cell, and the first values of states, which are given by name."""
+    states = set(_state_names(instance.function.definition.body))
+    given = {n: (elaborator.tensor(v, place), place) for n, (v, place) in arguments[1].items() if n in states}
+    return (arguments[0], {n: pair for n, pair in arguments[1].items() if n not in states}), given
+
+
+def _state_names(statements: tuple[Statement, ...] | list[Statement]) -> Iterator[str]:
+    for statement in statements:
+        match statement:
+            case State():
+                yield from (name.id for name in statement.names)
+            case If():
+                yield from _state_names([*statement.then, *statement.otherwise])
+            case Repeat():
+                yield from _state_names(list(statement.body))
+
+
+def _sequence(elaborator: Elaborator, instance: Instance, arguments: Arguments, site: Expression) -> Tensor:
     """The sequence: one axis more than the cell's signature names."""
     definition, context = instance.function.definition, elaborator.context
     if not arguments[0]:
@@ -44,11 +203,21 @@ def _first(elaborator: Elaborator, instance: Instance, arguments: Arguments, sit
     value, place = arguments[0][0]
     sequence = elaborator.tensor(value, place)
     pattern = definition.inputs[0].type if definition.inputs else None
-    dims = len(pattern.dims) if pattern and pattern.dims is not None else 1
     names = ", ".join(d.span.text for d in pattern.dims) if pattern and pattern.dims else "..."
-    if not sequence.axes or (pattern is not None and len(sequence.axes) != dims + 1):
+    if not sequence.axes or (pattern is not None and len(sequence.axes) != _axes(instance) + 1):
         message = (
             f"`{instance.function.name}` is a cell and runs over time: it takes [time, {names}], and this is {context.spell(sequence)}"
         )
         context.refuse("shape-mismatch", message, place)
     return sequence
+
+
+def _axes(instance: Instance) -> int:
+    """Axes of what a cell is given at one time."""
+    definition: Definition = instance.function.definition
+    pattern = definition.inputs[0].type if definition.inputs else None
+    return len(pattern.dims) if pattern and pattern.dims is not None else 1
+
+
+def _listed(value: Value) -> tuple[Value, ...]:
+    return value if isinstance(value, tuple) else (value,)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..diagnostics import Note
+from ..ir.build import Build
 from ..source import Span
 from .library import is_standard
 from .values import Value
@@ -16,12 +17,16 @@ LONGEST = 60
 
 @dataclass(frozen=True)
 class Frame:
-    """One call that is going on: what is called, where, the definition whose body runs, and the values given to it with their places."""
+    """One call that is going on: what is called, where, the definition whose body runs, and the values given to it with their places.
+
+    The values are in the graph of `build`.
+    """
 
     name: str
     site: Span
     definition: Span
-    operands: Sequence[tuple[Value, Span]] = ()
+    operands: Sequence[tuple[Value, Span]]
+    build: Build
 
     def holds(self, place: Span) -> bool:
         """True when a place is in the body that runs, not among the arguments of the call."""

@@ -13,6 +13,7 @@ from ..diagnostics import Diagnostic, Note
 from ..errors import SourceError
 from ..ir.build import Build
 from ..ir.graph import Graph, Where
+from ..ir.loop_writer import LoopWriter
 from ..ir.op import ShapeError
 from ..ir.ops import Source
 from ..ir.types import F64, U32, DType, Symbol, TensorType
@@ -81,8 +82,21 @@ class Layer:
 
 
 @dataclass
+class Recurrence:
+    """A cell that is being run over time: its body is written by `writer`, in the graph of `outside` there will be the loop.
+
+    `given` are first values of states by name, in the graph outside. `carried` are the states declared so far, in the order of the loop.
+    """
+
+    outside: Build
+    writer: LoopWriter
+    given: dict[str, tuple[Tensor, Span]]
+    carried: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Context:
-    """The state of one elaboration."""
+    """The state of one elaboration. `lengths` are the nodes of how long each sample's sequence is, by the label of its time axis."""
 
     build: Build
     training: bool
@@ -95,6 +109,8 @@ class Context:
     layers: list[Layer] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
     sources: dict[str, int] = field(default_factory=dict)
+    lengths: dict[Label, int] = field(default_factory=dict)
+    recurrence: Recurrence | None = None
     draws: dict[str, int] = field(default_factory=dict)
     statements: int = 0
     purpose: str = ""
@@ -122,7 +138,7 @@ class Context:
         if len(self.frames) >= MAXIMUM_DEPTH:
             mend = "a definition that calls itself needs an `if` that ends it"
             self.refuse("too-deep", f"calls nest more than {MAXIMUM_DEPTH} levels deep", span, help=mend)
-        self.frames.append(Frame(name, span, definition, operands))
+        self.frames.append(Frame(name, span, definition, operands, self.build))
         try:
             yield
         finally:
@@ -139,6 +155,26 @@ class Context:
         finally:
             self.build.where = before
 
+    @contextmanager
+    def within(self, build: Build) -> Iterator[None]:
+        """Work in another graph for a while."""
+        before, self.build = self.build, build
+        try:
+            yield
+        finally:
+            self.build = before
+
+    @contextmanager
+    def over_time(self, recurrence: Recurrence) -> Iterator[None]:
+        """Write the body of a loop for a while."""
+        inside = Build(recurrence.writer.body, self.build.real, self.build.where)
+        self.recurrence = recurrence
+        try:
+            with self.within(inside):
+                yield
+        finally:
+            self.recurrence = None
+
     def report(self, code: str, message: str, span: Span, notes: Sequence[Note] = (), help: str | None = None) -> None:
         """Record a diagnostic with the present chain of calls; the same one is recorded once.
 
@@ -148,7 +184,9 @@ class Context:
         place, given = span, list(notes)
         if depth < len(self.frames):
             place = self.frames[depth].site
-            given = [*self.shown(self.frames[depth].operands), *(n for n in notes if n.span is None or not is_standard(n.span.source))]
+            with self.within(self.frames[depth].build):
+                shown = self.shown(self.frames[depth].operands)
+            given = [*shown, *(n for n in notes if n.span is None or not is_standard(n.span.source))]
         same = any(d.span == place and d.code == code and d.message == message for d in self.diagnostics)
         if not same and len(self.diagnostics) <= MAX_ERRORS:
             calls = calls_between(span, self.frames, depth)
@@ -233,11 +271,11 @@ class Context:
         return f"{self.build.type(value.node).dtype}[{dims}]"
 
     def source(self, kind: str, label: str, type_: TensorType) -> int:
-        """The node of a named value from outside, one for each label."""
-        source = Source(kind, label, type_)
+        """The node of a named value from outside, one for each label; in the body of a loop it comes from outside the loop."""
+        source, build = Source(kind, label, type_), self.recurrence.outside if self.recurrence else self.build
         if source.key not in self.sources:
-            self.sources[source.key] = self.build.add_op(source)
-        return self.sources[source.key]
+            self.sources[source.key] = build.add_op(source)
+        return self.recurrence.writer.outer(self.sources[source.key]) if self.recurrence else self.sources[source.key]
 
     def runtime(self, label: str) -> Tensor:
         """A scalar that the driver sets: step, steps, epoch, seed."""

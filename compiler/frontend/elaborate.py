@@ -16,7 +16,7 @@ from ..ir.build import Build
 from ..ir.graph import Graph
 from ..ir.types import BATCH, DTYPES, F32, F64, I32, DType, TensorType
 from ..source import Span
-from .cells import check_over_time
+from .cells import carried_on, carry, is_step, run_over_time
 from .context import Context, Field, Layer, Parameter, Refused, StateVariable, instance_label
 from .expressions import Arguments, Expressions
 from .library import Library, is_standard
@@ -105,8 +105,10 @@ class Elaborator(Expressions):
     def apply(self, instance: Instance, arguments: Arguments, site: Expression) -> Value:
         """Apply a layer, a two-list function or a cell."""
         kind = instance.function.definition.kind
+        if kind == "cell" and not is_step(self, instance, arguments):
+            return run_over_time(self, instance, arguments, site)
         if kind == "cell":
-            return check_over_time(self, instance, arguments, site)
+            return self.applied(instance, arguments, site)
         if kind not in ("layer", "fn"):
             self.context.refuse("unsupported", f"`{instance.function.name}`: {kind}s are not applied by hand", site.span)
         return self.applied(instance, arguments, site)
@@ -327,12 +329,14 @@ class Elaborator(Expressions):
         return self.named(node, statement.type, scope)
 
     def state(self, statement: State, scope: Scope) -> None:
-        """Variables that a training step may change."""
+        """Variables that a training step may change; those of a cell, which change from time to time, are carried by its loop."""
         for name in statement.names:
             label = instance_label(self.instances[-1], name.id)
             shape = self.dims(statement.type, scope) if statement.type else self.state_shape
-            samples = (BATCH,) if self.instances[-1].function.definition.kind == "cell" else ()
-            kind = TensorType(self.context.real, (*samples, *shape))
+            kind = TensorType(self.context.real, shape)
+            if self.instances[-1].function.definition.kind == "cell":
+                scope.values[name.id] = carry(self, statement, name.id, label, kind, scope)
+                continue
             with self.at(statement.span):
                 node = self.context.source("state", label, kind)
                 init = self.known(statement.init, scope)
@@ -343,8 +347,14 @@ class Elaborator(Expressions):
         """The new value of a state: takes effect after the step, and only while training."""
         name = statement.name.id
         label = instance_label(self.instances[-1], name)
+        if self.context.recurrence and label in self.context.recurrence.carried:
+            scope.next_values[name] = carried_on(self, statement, label, scope)
+            return
         if label not in self.context.states:
             self.context.refuse("unknown-name", f"`{name}` is no state of this body", statement.name.span)
+        if self.context.recurrence:
+            message = f"`{name}` changes once a training step, and this runs at every time of a sequence"
+            self.context.refuse("unsupported", message, statement.span, help="apply the layer to the whole sequence, outside the cell")
         value = self.tensor(self.evaluate(statement.value, scope), statement.value.span)
         state = self.context.states[label]
         place = [(value, statement.value.span)]

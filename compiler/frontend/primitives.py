@@ -11,6 +11,7 @@ from ..ir.op import ShapeError
 from ..ir.ops import Contract, Position
 from ..ir.types import BATCH, I32, U32, Shape, elements, row_major
 from .binding import Bound, Signature, are_whole
+from .sequence_primitives import SEQUENCES
 from .values import Tensor, Value, describe, fresh_label
 from .window_primitives import WINDOWS
 
@@ -276,6 +277,7 @@ TABLE: dict[str, Signature] = {
     "einsum": Signature(("form", "a", "b"), 3, _einsum),
     "iota": Signature(("count",), 1, _iota),
     **WINDOWS,
+    **SEQUENCES,
     "fill": Signature(("shape", "value"), 2, _fill),
     "random": Signature(("shape",), 1, lambda e, a: e.unnamed(_random(e, a.shape("shape")))),
     "random_like": Signature(("x",), 1, _random_like),

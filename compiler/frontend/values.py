@@ -74,7 +74,10 @@ class Function:
 
 @dataclass
 class Instance:
-    """A layer or two-list function with its settings: made once, applied any number of times with the same parameters."""
+    """A layer or two-list function with its settings: made once, applied any number of times with the same parameters.
+
+    A cell may run from the last time to the first (`reverse`), and may give its states after the last one (`final`) instead of a sequence.
+    """
 
     function: Function
     settings: dict[str, Value]
@@ -83,6 +86,8 @@ class Instance:
     options: dict[str, Value] = field(default_factory=dict)
     children: dict[tuple[int, int], Instance] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    reverse: bool = False
+    final: bool = False
 
 
 class Poison:

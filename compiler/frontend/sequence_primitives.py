@@ -1,0 +1,83 @@
+"""Primitives for sequences: how a cell runs, and what of a sequence is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..ir.ops import Position
+from ..ir.scan import STACK, Result, Scan, final
+from ..ir.types import BATCH, I32
+from .binding import Bound, Signature
+from .values import Instance, Tensor, Value, describe
+
+if TYPE_CHECKING:
+    from .expressions import Expressions
+
+
+def _cell(e: Expressions, a: Bound) -> Instance:
+    """The argument `cell`."""
+    value, place = a.values["cell"]
+    if not isinstance(value, Instance) or value.function.definition.kind != "cell":
+        e.context.refuse("type-mismatch", f"a cell is wanted here, such as `lstm(64)`, not {describe(value)}", place)
+    return value
+
+
+def _reverse(e: Expressions, a: Bound) -> Value:
+    """The same cell, run from the last time to the first."""
+    cell = _cell(e, a)
+    return replace(cell, reverse=not cell.reverse)
+
+
+def _final(e: Expressions, a: Bound) -> Value:
+    """The same cell, giving its states after the last time."""
+    return replace(_cell(e, a), final=True)
+
+
+def _another(e: Expressions, a: Bound) -> Value:
+    """A cell or layer of the same kind and settings with parameters of its own."""
+    value, place = a.values["layer"]
+    if not isinstance(value, Instance):
+        e.context.refuse("type-mismatch", f"a layer or a cell is wanted here, not {describe(value)}", place)
+    return _copied(e, value)
+
+
+def _copied(e: Expressions, value: Instance) -> Instance:
+    parent, name = e.instances[-1], value.function.name
+    parent.counts[name] = parent.counts.get(name, 0) + 1
+    own = f"{name}_{parent.counts[name]}"
+    settings = {k: _copied(e, v) if isinstance(v, Instance) else v for k, v in value.settings.items()}
+    path = f"{parent.path}.{own}" if parent.path else own
+    return Instance(value.function, settings, path, value.span, dict(value.options), reverse=value.reverse, final=value.final)
+
+
+def _last(e: Expressions, a: Bound) -> Value:
+    """The value at a sequence's last time, which is each sample's own where lengths vary."""
+    x, build = a.tensor("x"), e.context.build
+    if not x.axes:
+        e.context.refuse("shape-mismatch", f"`last` takes a sequence, and this is {e.context.spell(x)}", a.values["x"][1])
+    lead, length = int(e.context.batched(x)), e.context.body(x)[0]
+    ends = e.context.lengths.get(x.axes[0])
+    if ends is not None:
+        counter = build.add_op(Position((BATCH, length), (0, 1), I32))
+        shape = build.type(x.node).shape
+        here = build.eq(counter, build.broadcast(build.sub(ends, build.constant(1, I32)), (BATCH, length), (0,)))
+        value = build.select(build.broadcast(here, shape, (0, 1)), x.node, build.zeros_like(x.node))
+        return Tensor(build.reduce("sum", value, [1]), x.axes[1:])
+    node = build.graph[x.node]
+    loop = build.graph[node.inputs[0]].op if isinstance(node.op, Result) and node.op.kind == STACK else None
+    if isinstance(loop, Scan) and isinstance(node.op, Result) and not loop.reverse:
+        carry = next((n for n in range(loop.carries) if loop.following(n) == node.op.number), None)
+        if carry is not None:  # a stack of which nobody wants more need not be made
+            return Tensor(build.add_op(final(loop, carry), node.inputs[0]), x.axes[1:], x.classes)
+    shape = build.type(x.node).shape
+    one = build.slice_axis(x.node, lead, length - 1, length)
+    return Tensor(build.reshape(one, (*shape[:lead], *shape[lead + 1 :])), x.axes[1:], x.classes)
+
+
+SEQUENCES: dict[str, Signature] = {
+    "reverse": Signature(("cell",), 1, _reverse),
+    "final": Signature(("cell",), 1, _final),
+    "another": Signature(("layer",), 1, _another),
+    "last": Signature(("x",), 1, _last),
+}
