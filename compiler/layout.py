@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .ir.graph import Graph
 from .ir.op import Op, Trait
 from .ir.ops import Contract, Source
+from .ir.scan import Scan
 from .ir.types import TensorType, row_major
 from .kernels.memory import lay_out
 from .kernels.placement import Placement, blocked, dense
 from .kernels.program import Buffer
 
+NONE: Mapping[str, str] = {}
 SPACES = ("parameter", "state", "fit", "accumulator", "runtime", "input", "output")
 
 
@@ -71,11 +73,26 @@ def panelled_parameters(graphs: Iterable[Graph]) -> frozenset[str]:
     return frozenset(wanted - refused)
 
 
-def _matrix_uses(graph: Graph) -> Iterator[tuple[str, Op, int]]:
-    """Every use of a parameter of two axes or more: its key, the operation, and which operand it is."""
+def _matrix_uses(graph: Graph, around: Mapping[str, str] = NONE) -> Iterator[tuple[str, Op, int]]:
+    """Every use of a parameter of two axes or more: its key, the operation, and which operand it is.
+
+    In the body of a loop, `around` are the parameters behind sources of the body, by key.
+    """
     live = graph.live()
     for user in (node for node in graph if node.id in live):
+        if isinstance(user.op, Scan):
+            keys = {user.op.key(n): _parameter(graph, i, around) for n, i in enumerate(user.inputs)}
+            yield from _matrix_uses(user.op.body, {inner: key for inner, key in keys.items() if key})
+            continue
         for position, number in enumerate(user.inputs):
-            source = graph[number].op
-            if isinstance(source, Source) and source.kind == "parameter" and source.type.rank >= 2:
-                yield source.key, user.op, position
+            key = _parameter(graph, number, around)
+            if key and graph.type(number).rank >= 2:
+                yield key, user.op, position
+
+
+def _parameter(graph: Graph, number: int, around: Mapping[str, str]) -> str | None:
+    """The key of the parameter that a node is."""
+    source = graph[number].op
+    if not isinstance(source, Source):
+        return None
+    return source.key if source.kind == "parameter" else around.get(source.key)

@@ -131,7 +131,8 @@ def _concat(e: Expressions, a: Bound) -> Value:
         tensors = [t if e.context.batched(t) else Tensor(build.broadcast_to(t.node, (BATCH, *e.context.body(t))), t.axes) for t in tensors]
     dtype = e.context.real if any(build.type(t.node).dtype.is_float for t in tensors) else build.type(tensors[0].node).dtype
     nodes = [build.cast(t.node, dtype) for t in tensors]
-    return e.unnamed(build.concat(nodes, axis % rank + int(e.context.batched(tensors[0]))))
+    labels = tuple(fresh_label("joined") if n == axis % rank else label for n, label in enumerate(tensors[0].axes))
+    return Tensor(build.concat(nodes, axis % rank + int(e.context.batched(tensors[0]))), labels)
 
 
 def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...] | None:

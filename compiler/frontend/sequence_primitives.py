@@ -10,28 +10,31 @@ from ..ir.scan import STACK, Result, Scan, final
 from ..ir.types import BATCH, I32
 from .binding import Bound, Signature
 from .values import Instance, Tensor, Value, describe
+from .window_primitives import WINDOWS
 
 if TYPE_CHECKING:
     from .expressions import Expressions
 
 
-def _cell(e: Expressions, a: Bound) -> Instance:
-    """The argument `cell`."""
-    value, place = a.values["cell"]
+def _cell(e: Expressions, a: Bound, name: str) -> Instance:
+    """An argument that is a cell."""
+    value, place = a.values[name]
     if not isinstance(value, Instance) or value.function.definition.kind != "cell":
         e.context.refuse("type-mismatch", f"a cell is wanted here, such as `lstm(64)`, not {describe(value)}", place)
     return value
 
 
 def _reverse(e: Expressions, a: Bound) -> Value:
-    """The same cell, run from the last time to the first."""
-    cell = _cell(e, a)
+    """The same cell, run from the last time to the first; of a tensor, the elements along axes in the other order."""
+    if isinstance(a.values["x"][0], Tensor):
+        return WINDOWS["reverse"].body(e, a)
+    cell = _cell(e, a, "x")
     return replace(cell, reverse=not cell.reverse)
 
 
 def _final(e: Expressions, a: Bound) -> Value:
     """The same cell, giving its states after the last time."""
-    return replace(_cell(e, a), final=True)
+    return replace(_cell(e, a, "cell"), final=True)
 
 
 def _another(e: Expressions, a: Bound) -> Value:
@@ -76,7 +79,7 @@ def _last(e: Expressions, a: Bound) -> Value:
 
 
 SEQUENCES: dict[str, Signature] = {
-    "reverse": Signature(("cell",), 1, _reverse),
+    "reverse": Signature(WINDOWS["reverse"].names, 1, _reverse),
     "final": Signature(("cell",), 1, _final),
     "another": Signature(("layer",), 1, _another),
     "last": Signature(("x",), 1, _last),

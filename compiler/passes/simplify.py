@@ -18,7 +18,7 @@ from ..ir.op import Op, Trait
 from ..ir.ops import Concat, Reduce
 from ..ir.views import Broadcast, Reshape, Slice, Transpose
 from ..ir.windows import Pad
-from . import identities, views
+from . import identities, joins, views
 from .dce import dce
 from .fold import folded
 from .local import LocalRule, Maker
@@ -36,6 +36,7 @@ RULES: tuple[tuple[type[Op] | Trait, LocalRule], ...] = (
     (Trait.ELEMENTWISE, _constant),
     (StopGradient, identities.forwarded),
     (Elementwise, identities.row_identity),
+    (Elementwise, joins.overlaid),
     (Select, identities.chosen),
     (Cast, identities.converted),
     (Trait.ELEMENTWISE, views.lifted),
