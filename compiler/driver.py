@@ -18,6 +18,7 @@ from .frontend.blocks import DataSettings, TrainSettings, read_data, read_train
 from .frontend.chain import innermost_own
 from .frontend.context import Parameter, StateVariable
 from .frontend.elaborate import Elaboration, apply_function, elaborate, instantiate
+from .frontend.lengths import length_names
 from .frontend.library import Library, Reader, open_library
 from .frontend.mistakes import capped, find_mistakes
 from .frontend.parser import parse
@@ -52,6 +53,11 @@ class Unit:
     library: Library
     model: Definition
     blocks: dict[str, Block]
+
+    @property
+    def lengths(self) -> dict[str, str]:
+        """Names of lengths that are each sample's own, with the first input that has each; how much room there is, is a setting."""
+        return length_names(self.library, self.model)
 
 
 def open_unit(text: Text, read: Reader) -> Unit:
@@ -369,8 +375,8 @@ class Blueprint:
         return self.layout.place(key, kind, like)
 
     def _checks(self, used: Sequence[str]) -> tuple[Lowered, str | None]:
-        """Kernels that find a class index out of range before anything reads it."""
-        fields = [self.inference.fields[f] for f in used if self.inference.fields[f].classes is not None]
+        """Kernels that find a class index or a length out of range before anything reads it."""
+        fields = [field for f in used if (field := self.inference.fields[f]).classes is not None or field.most is not None]
         if not fields:
             return Lowered([], {}), None
         build = Build(Graph("checks"), self.real, NOWHERE)
@@ -379,9 +385,8 @@ class Blueprint:
             if entry not in fields:
                 continue
             value = build.add_op(Source("input", entry.name, entry.type))
-            outside = build.apply(
-                "or", build.lt(value, build.constant(0, I32)), build.apply("ge", value, build.constant(entry.classes or 0, I32))
-            )
+            low, high = (0, entry.classes) if entry.most is None else (1, entry.most + 1)
+            outside = build.apply("or", build.lt(value, build.constant(low, I32)), build.apply("ge", value, build.constant(high or 0, I32)))
             bad = build.add_op(Reduce("any", (0,)), outside)
             fault = build.apply("max", fault, build.select(bad, build.constant(number, I32), build.constant(0, I32)))
         build.graph.outputs["output:fault"] = fault

@@ -21,12 +21,17 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Field:
-    """An input or target: its name, element type, shape per sample, and for class indices the number of classes."""
+    """An input or target: its name, element type, shape per sample, and for class indices the number of classes.
+
+    `length` names the field that says how much of the first axis each sample has; that field's numbers are from 1 to `most`.
+    """
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
     classes: int | None = None
+    length: str | None = None
+    most: int | None = None
 
     @cached_property
     def numpy(self) -> np.dtype[Any]:

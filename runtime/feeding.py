@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from .data import learn_vocabularies, split_rows
 from .memory import Array
 from .model import Model
 from .opening import path_below, source_folder
+from .sequences import longest
 from .table import Table, read_table, select_columns
 
 
@@ -38,10 +40,25 @@ def data_path(blueprint: Blueprint, given: Path | None) -> Path:
         raise DataError(f"{place}{error}; to use such a file give --data PATH") from None
 
 
+def make_room(blueprint: Blueprint, path: Path) -> Blueprint:
+    """The blueprint with room for the longest sequences of a file, where it does not say how long they can be."""
+    unknown = {name: field for name, field in blueprint.unit.lengths.items() if name not in blueprint.settings}
+    if not unknown:
+        return blueprint
+    table = _table(blueprint, path, ())
+    parts = [part for part in (table, table.test) if part is not None]
+    room = {name: max(longest(field, part) if field in part else 1 for part in parts) for name, field in unknown.items()}
+    return replace(blueprint, settings={**blueprint.settings, **room})
+
+
 def read_rows(model: Model, path: Path) -> Table:
     """The table of a file with the columns that the data block joins; columns of named classes stay text."""
-    columns = model.blueprint.data_settings.columns
-    text = {column for name in model.vocabularies for column in columns.get(name, (name,))}
+    return _table(model.blueprint, path, model.vocabularies)
+
+
+def _table(blueprint: Blueprint, path: Path, named: Iterable[str]) -> Table:
+    columns = blueprint.data_settings.columns
+    text = {column for name in named for column in columns.get(name, (name,))}
     table = read_table(path, text=text)
     found = {name: wanted for name, wanted in columns.items() if set(wanted) <= set(table) or name not in table}
     return select_columns(table, found)

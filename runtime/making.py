@@ -29,4 +29,7 @@ def compile_model(
     given = {"train.batch": batch, "train.seed": seed}
     overrides |= {name: value for name, value in given.items() if value is not None}
     blueprint = open_blueprint(path_or_source, settings=own, overrides=overrides, real=REALS[dtype])
+    for name, field in blueprint.unit.lengths.items():
+        if name not in blueprint.settings:
+            raise RanvierError(f"`{field}` is as long as each sample says: give the most times there can be, such as {name} = 100")
     return Model(blueprint, threads=threads)

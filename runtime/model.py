@@ -21,6 +21,7 @@ from ..compiler.passes.stream import Stage
 from .convert import as_array, cast
 from .data import Field, fit_arrays
 from .memory import Array, Memory, allocate, require_memory
+from .sequences import check_lengths, padded
 from .table import Origin
 from .team import Team, shared_team
 from .training import Standing, train
@@ -286,7 +287,10 @@ class Model:
     def _explain(self, fault: int, data: Arrays | None) -> None:
         name = list(self._fields)[fault - 1]
         values = self.memory.rows(f"input:{name}") if data is None else data[name]
-        classes = self._fields[name].classes or 0
+        field = self._fields[name]
+        if field.most is not None:
+            check_lengths(values, field)
+        classes = field.classes or 0
         wrong = np.flatnonzero((values < 0) | (values >= classes))
         shown = f": row {wrong[0]} holds {values[wrong[0]]}" if wrong.size else ""
         raise DataError(f"`{name}` has a class index outside 0..{classes - 1}{shown}")
@@ -305,7 +309,8 @@ class Model:
             if len(rest) != 1:
                 raise DataError(f"the model has {len(rest)} targets: give them by name in a dictionary")
             data = {**data, rest[0]: y}
-        return fit_arrays([self._fields[n] for n in wanted], data, vocabularies=self.vocabularies)
+        fields = [self._fields[n] for n in wanted]
+        return fit_arrays(fields, padded(fields, data), vocabularies=self.vocabularies)
 
     def _load(self, call: Call, data: Any) -> int:
         """Put a batch into the input buffers and return its rows; arrays that do not fit as they are get checked and converted."""
@@ -477,4 +482,4 @@ class Model:
 
 def _field(declared: Any) -> Field:
     shape = tuple(d for d in declared.type.shape if isinstance(d, int))
-    return Field(declared.name, declared.type.dtype, shape, declared.classes)
+    return Field(declared.name, declared.type.dtype, shape, declared.classes, declared.length, declared.most)

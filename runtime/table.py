@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,11 @@ def _idx(path: Path, limits: Limits, _: Collection[str]) -> Table:
     return Table({column_of(array): array}, Origin(str(path)))
 
 
-def _folder(path: Path, limits: Limits) -> Table:
+def _folder(path: Path, limits: Limits, text: Collection[str]) -> Table:
+    parts = {file.stem: file for file in sorted(path.iterdir()) if file.suffix in READERS and file.stem in ("train", "test")}
+    if "train" in parts:
+        whole, *rest = (READERS[file.suffix](file, limits, text) for _, file in sorted(parts.items(), reverse=True))
+        return replace(whole, test=rest[0] if rest else None)
     training, test = read_folder(path, limits)
     origin = Origin(str(path))
     return Table(training or test or {}, origin, Table(test, origin) if test else None)
@@ -123,7 +127,7 @@ def read_table(path: str | os.PathLike[str], limits: Limits = LIMITS, *, text: C
     """
     try:
         if Path(path).is_dir():
-            return _folder(Path(path), limits)
+            return _folder(Path(path), limits, text)
         reader = READERS.get(Path(path).suffix.lower(), _idx if IDX_NAME.search(Path(path).name) else None)
         if reader is None:
             raise DataError(f"{path}: data is read from {', '.join(READERS)} and IDX files; convert it to one of them")

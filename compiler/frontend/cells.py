@@ -17,6 +17,7 @@ from ..ir.scan import Scan, final, stack
 from ..ir.types import BATCH, I32, TensorType
 from ..source import Span
 from .context import Recurrence
+from .lengths import length_of
 from .syntax import Definition, Expression, If, NextState, Repeat, State, Statement
 from .values import Instance, Label, Poison, Scope, Tensor, Value, describe
 
@@ -86,12 +87,17 @@ class _Inside:
         assert isinstance(sequence, Tensor)
 
         def at_one_time(value: Value) -> Value:
-            if isinstance(value, Tensor) and value.axes and value.axes[0] == sequence.axes[0]:
+            if isinstance(value, Tensor) and value.axes and self.together(value.axes[0], sequence.axes[0]):
                 return replace(value, node=self.recurrence.writer.step(value.node), axes=value.axes[1:])
             return self.brought(value)
 
         named = {name: (at_one_time(value), place) for name, (value, place) in given[1].items()}
         return [(at_one_time(value), place) for value, place in given[0]], named
+
+    def together(self, a: Label, b: Label) -> bool:
+        """Whether two axes are the same time."""
+        lengths = self.elaborator.context.lengths
+        return a == b or (a in lengths and lengths[a] == lengths.get(b))
 
     def ends(self, time: Label, value: Value, place: Span) -> tuple[list[int], list[Tensor]]:
         """What is carried on, and the values of the cell; past the end of a sample's sequence states stay, and values are zero."""
@@ -107,11 +113,11 @@ class _Inside:
 
     def running(self, time: Label) -> int | None:
         """Whether each sample's sequence still runs at this time; None when all run to the end."""
-        length = self.elaborator.context.lengths.get(time)
+        length = length_of(self.elaborator.context, time)
         if length is None:
             return None
         counter = self.recurrence.writer.step(self.recurrence.outside.add_op(Position((self.length,), (1,), I32)))
-        return self.build.lt(counter, self.recurrence.writer.outer(length))
+        return self.build.lt(counter, length)
 
     def spread(self, running: int, value: int) -> int:
         """A truth value a sample for every element of a value."""

@@ -39,12 +39,17 @@ class Exhausted(Exception):
 
 @dataclass(frozen=True)
 class Field:
-    """An input or target as declared: shape a sample, and the number of classes of a class index."""
+    """An input or target as declared: shape a sample, and the number of classes of a class index.
+
+    `length` is the name of the input that says how long each sample's first axis is; that input's numbers are from 1 to `most`.
+    """
 
     name: str
     type: TensorType
     classes: int | None
     span: Span
+    length: str | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ..source import Span
 from .cells import carried_on, carry, is_step, run_over_time
 from .context import Context, Field, Layer, Parameter, Refused, StateVariable, instance_label
 from .expressions import Arguments, Expressions
+from .lengths import MAXIMUM_CAPACITY, SUFFIX, UNKNOWN_CAPACITY, is_length, length_names, masked
 from .library import Library, is_standard
 from .patterns import match_pattern
 from .syntax import (
@@ -31,6 +32,7 @@ from .syntax import (
     Input,
     Loss,
     Metric,
+    Name,
     NextState,
     Param,
     Predict,
@@ -78,9 +80,14 @@ class _Returned(Exception):
 
 @dataclass
 class Elaborator(Expressions):
-    """Runs bodies: statements, layers, cells, functions, the model. `state_shape` is that of a state declared without a type."""
+    """Runs bodies: statements, layers, cells, functions, the model. `state_shape` is that of a state declared without a type.
+
+    `capacities` are the most times there are along axes whose length is a sample's own, `owners` the inputs that say how many.
+    """
 
     state_shape: tuple[int, ...] = ()
+    capacities: Mapping[str, int] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
 
     # making and applying
 
@@ -395,6 +402,9 @@ class Elaborator(Expressions):
         if name in self.context.fields:
             self.context.refuse("duplicate-name", f"`{name}` is declared twice", statement.name.span)
         classes = None
+        for dim in type_.dims or ():
+            if is_length(dim, scope.values, self.library):
+                self.length(statement, dim, scope)
         if type_.dtype == "class":
             classes = self.class_count(type_, scope)
             kind = TensorType(I32, (BATCH,))
@@ -405,12 +415,34 @@ class Elaborator(Expressions):
             known = ("u8", "i32", "f32", "f64", "bool", "class")
             help_ = did_you_mean(type_.dtype or "", known) or "write for example `f32[4]` or `class[10]`"
             self.context.refuse("unknown-type", f"`{type_.span.text}` is no type of an array", type_.span, help=help_)
-        self.context.fields[name] = Field(name, kind, classes, statement.span)
+        first = type_.dims[0] if type_.dims and classes is None else None
+        own = self.owners.get(first.id) if isinstance(first, Name) else None
+        self.context.fields[name] = Field(name, kind, classes, statement.span, own)
         if isinstance(statement, Target):
             self.context.targets.add(name)
         with self.at(statement.span):
             node = self.context.source("input", name, kind)
         return self.named(node, type_ if classes is None else None, scope, classes)
+
+    def length(self, statement: Input | Target, dim: Name, scope: Scope) -> None:
+        """An axis as long as each sample says, by an input of its own."""
+        name, place = statement.name.id + SUFFIX, dim.span
+        if dim is not (statement.type.dims or (None,))[0]:
+            self.context.refuse(
+                "unsupported", f"only the first axis can be as long as each sample says, and `{dim.id}` is a later one", place
+            )
+        if name in self.context.fields:
+            self.context.refuse("duplicate-name", f"`{name}` holds the lengths of `{statement.name.id}` and is declared already", place)
+        size = self.capacities.get(dim.id, UNKNOWN_CAPACITY)
+        if not 1 <= size <= MAXIMUM_CAPACITY:
+            self.context.refuse("bad-shape", f"`{dim.id}` is from 1 to {MAXIMUM_CAPACITY}, not {size}", place)
+        kind = TensorType(I32, (BATCH,))
+        scope.values[dim.id], scope.labels[dim.id], self.owners[dim.id] = size, fresh_label(dim.id), name
+        self.context.fields[name] = Field(name, kind, None, statement.span, most=size)
+        if isinstance(statement, Target):
+            self.context.targets.add(name)
+        with self.at(place):
+            self.context.lengths[scope.labels[dim.id]] = self.context.source("input", name, kind)
 
     def class_count(self, type_: TypeExpression, scope: Scope) -> int:
         """The number of classes of `class[n]`."""
@@ -431,7 +463,8 @@ class Elaborator(Expressions):
         tensor = self.tensor(self.evaluate(statement.value, scope), statement.value.span)
         with self.at(statement.value.span):
             build = self.context.build
-            node = tensor.node
+            lead = int(self.context.batched(tensor))
+            node = masked(self.context, tensor, [n + lead for n in range(len(tensor.axes))], 0.0).node
             if not isinstance(statement, Predict) and not build.type(node).dtype.is_float:
                 node = build.cast(node, build.real)
             if isinstance(statement, Loss) and tensor.axes:
@@ -442,14 +475,18 @@ class Elaborator(Expressions):
     def model(self, definition: Definition, settings: Mapping[str, Value]) -> dict[str, Value]:
         """The whole model with the given settings; returns all of them, defaults included."""
         scope = Scope()
-        known = [p.name.id for p in definition.settings or ()]
+        lengths = length_names(self.library, definition)
+        known = [*(p.name.id for p in definition.settings or ()), *lengths]
         for name in settings:
             if name not in known:
                 hint = did_you_mean(name, known) or (f"its settings are {', '.join(known)}" if known else "it has no settings")
                 self.context.report("unknown-setting", f"`{definition.name.id}` has no setting `{name}`", definition.name.span, help=hint)
         place = definition.name.span
         self.instances.append(Instance(Function(definition), scope.values, "", place))
-        given: Arguments = ([], {k: (v, place) for k, v in settings.items() if k in known})
+        given: Arguments = ([], {k: (v, place) for k, v in settings.items() if k in known and k not in lengths})
+        self.capacities = {k: v for k, v in settings.items() if k in lengths and isinstance(v, int) and not isinstance(v, bool)}
+        for name in lengths.keys() & settings.keys() - self.capacities.keys():
+            self.context.report("bad-shape", f"`{name}` is a length, a whole number, not {describe(settings[name])}", place)
         missing = [p.name.id for p in definition.settings or () if p.default is None and p.name.id not in settings]
         if missing:
             message = f"the setting `{missing[0]}` of `{definition.name.id}` has no value"
@@ -459,7 +496,7 @@ class Elaborator(Expressions):
             self.bind(definition, definition.settings or (), given, scope, place)
         except Refused:
             return {}
-        chosen = dict(scope.values)
+        chosen = dict(scope.values) | dict(self.capacities)
         # A `return` in a model is reported with the names of the file; here it only ends the body.
         with suppress(_Returned):
             self.run(definition.body, scope)

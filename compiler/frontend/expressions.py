@@ -14,6 +14,7 @@ from ..ir.types import BOOL, F64, TensorType
 from ..source import Span
 from . import primitives
 from .context import Context, Refused, labels
+from .lengths import masked, sliced
 from .library import Library, layer_settings
 from .limits import MAX_DEPTH
 from .syntax import (
@@ -244,6 +245,8 @@ class Expressions:
         if len(right) == 1 and self.context.batched(b):
             raise ShapeError("the right side of `@` is a vector that differs from sample to sample", (0, 1), "write `sum(a * b)`")
         rows = right[max(0, len(right) - 2)]
+        a = masked(self.context, a, [len(left) - 1 + int(self.context.batched(a))], 0.0)
+        b = masked(self.context, b, [max(0, len(right) - 2) + int(self.context.batched(b))], 0.0)
         if left[-1] != rows:
             which = "axis" if len(right) == 1 else "last axis but one"
             raise ShapeError(f"`@` needs the last axis of the left, {left[-1]}, to be the {which} of the right, {rows}", (0, 1))
@@ -369,7 +372,7 @@ class Expressions:
         items += [None] * (len(body) - len(items))
         if len(items) > len(body):
             self.context.refuse("shape-mismatch", f"{self.context.spell(value)} has {len(body)} axes, not {len(items)}", expression.span)
-        lead, node, dropped = int(self.context.batched(value)), value.node, []
+        lead, node, dropped, axes = int(self.context.batched(value)), value.node, [], list(value.axes)
         for axis, (item, size) in enumerate(zip(items, body, strict=True)):
             if item is None:
                 continue
@@ -384,10 +387,14 @@ class Expressions:
                 fault = "takes nothing of" if isinstance(item, Slice) else "is outside"
                 self.context.refuse("index-out-of-range", f"`{item.span.text}` {fault} an axis of {size}", item.span)
             if (start, stop, step) != (0, size, 1):
+                if axis not in dropped and value.axes[axis] in self.context.lengths and step != 1:
+                    message = f"the axis `{value.axes[axis]}` is as long as each sample says; it is cut in steps of 1"
+                    self.context.refuse("unsupported", message, item.span)
+                axes[axis] = sliced(self.context, value.axes[axis], start, stop, size)
                 node = build.slice_axis(node, axis + lead, start, stop, step)
         shape = build.type(node).shape
         node = build.reshape(node, tuple(d for a, d in enumerate(shape) if a - lead not in dropped))
-        return Tensor(node, tuple(a for n, a in enumerate(value.axes) if n not in dropped))
+        return Tensor(node, tuple(a for n, a in enumerate(axes) if n not in dropped))
 
     # calls
 

@@ -15,6 +15,7 @@ from ..source import Span
 from . import primitives
 from .calls import check_call, piped_into
 from .expressions import CONSTANTS
+from .lengths import is_length
 from .library import Library, layer_settings
 from .limits import MAX_ERRORS
 from .patterns import ELEMENT_TYPES
@@ -156,10 +157,18 @@ class Body:
         """Statements in order."""
         for statement in statements:
             self.misplaced(statement)
+            if isinstance(statement, Input | Target):
+                self.lengths(statement.type)
             for part in evaluated(statement):
                 self.uses(part)
             self.bind(statement)
             self.enter(statement)
+
+    def lengths(self, type_: TypeExpression) -> None:
+        """Names of lengths are bound by the input that has them first."""
+        for dim in type_.dims or ():
+            if is_length(dim, self.bound, self.library):
+                self.bound[dim.id] = dim.span
 
     def misplaced(self, statement: Statement) -> None:
         """A statement that this kind of definition has no use for."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..diagnostics import Note
 from ..source import Span
 from .context import Context
+from .lengths import renamed
 from .library import is_standard
 from .syntax import Ellipsis, Expression, Name, TypeExpression
 from .values import Label, Scope, Tensor, fresh_label
@@ -42,6 +43,7 @@ def match_pattern(context: Context, pattern: TypeExpression, tensor: Tensor, sco
             axes.append(kept[position - rest[0]])
         else:
             axes.append(_match_dim(context, dim, size, tensor, scope, evaluate, place))
+            renamed(context, tensor.axes[position], axes[-1])
     return Tensor(tensor.node, tuple(axes), tensor.classes)
 
 

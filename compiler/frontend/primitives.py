@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from ..ir import elementwise
 from ..ir.op import ShapeError
 from ..ir.ops import Contract, Position
-from ..ir.types import BATCH, I32, U32, Shape, elements, row_major
+from ..ir.types import BATCH, I32, U32, DType, Shape, elements, row_major
+from . import lengths
 from .binding import Bound, Signature, are_whole
+from .lengths import masked
 from .sequence_primitives import SEQUENCES
 from .values import Tensor, Value, describe, fresh_label
 from .window_primitives import WINDOWS
@@ -71,13 +73,27 @@ def _extreme(row: str) -> Signature:
 
 
 def _reduced(e: Expressions, x: Tensor, kind: str, axes: list[int]) -> Tensor:
-    lead = int(e.context.batched(x))
     build = e.context.build
-    node = x.node
+    node = masked(e.context, x, lengths.counted(e.context, x, axes), _neutral(kind, build.type(x.node).dtype)).node
+    lead = int(e.context.batched(Tensor(node)))
     if kind == "sum" and not build.type(node).dtype.is_float:
         node = build.cast(node, e.context.real)
+    axes = [a + lead - int(e.context.batched(x)) for a in axes]
     kept = tuple(label for n, label in enumerate(x.axes) if n + lead not in axes)
     return Tensor(build.reduce(kind, node, axes), kept)
+
+
+def _neutral(kind: str, dtype: DType) -> float | bool:
+    """What changes no reduction of a kind."""
+    if kind in ("any", "all"):
+        return kind == "all"
+    if kind == "sum":
+        return 0.0
+    least = kind in ("max", "argmax")
+    if dtype.is_float:
+        return float("-inf") if least else float("inf")
+    signed = dtype.kind == "i"
+    return (-(2 ** (dtype.bits - 1)) if signed else 0) if least else 2 ** (dtype.bits - signed) - 1
 
 
 def _reduction(kind: str) -> Signature:
@@ -87,6 +103,11 @@ def _reduction(kind: str) -> Signature:
 def _size(e: Expressions, a: Bound) -> Value:
     x = a.tensor("x")
     axes, shape = a.axes("over", x), e.context.build.type(x.node).shape
+    own = lengths.count(e.context, x, axes)
+    if own is not None:
+        lead = int(e.context.batched(x))
+        same = elements(tuple(shape[n] for n in axes if n >= lead and x.axes[n - lead] not in e.context.lengths))
+        return Tensor(e.context.build.scale(own.node, float(same)), own.axes)
     count = elements(tuple(shape[n] for n in axes))
     if any(shape[n] == BATCH for n in axes):
         return Tensor(e.context.build.mul(e.context.build.extent(BATCH), e.context.build.constant(float(count))))
@@ -130,6 +151,9 @@ def _concat(e: Expressions, a: Bound) -> Value:
     if any(e.context.batched(t) for t in tensors):
         tensors = [t if e.context.batched(t) else Tensor(build.broadcast_to(t.node, (BATCH, *e.context.body(t))), t.axes) for t in tensors]
     dtype = e.context.real if any(build.type(t.node).dtype.is_float for t in tensors) else build.type(tensors[0].node).dtype
+    joined = [t.axes[axis % rank] for t in tensors if t.axes[axis % rank] in e.context.lengths]
+    if joined:
+        e.context.refuse("unsupported", f"the axis `{joined[0]}` is as long as each sample says; nothing can be joined to its end", a.span)
     nodes = [build.cast(t.node, dtype) for t in tensors]
     labels = tuple(fresh_label("joined") if n == axis % rank else label for n, label in enumerate(tensors[0].axes))
     return Tensor(build.concat(nodes, axis % rank + int(e.context.batched(tensors[0]))), labels)
@@ -164,6 +188,8 @@ def _einsum(e: Expressions, a: Bound) -> Value:
     _check_letters(e, a, left + right, out, [*e.context.body(x), *e.context.body(y)])
     code = {letter: n + 1 for n, letter in enumerate(dict.fromkeys(left + right))}
     spell = [[code[c] for c in part] for part in (left, right, out)]
+    x = masked(e.context, x, [n + int(e.context.batched(x)) for n, letter in enumerate(left) if letter not in out], 0.0)
+    y = masked(e.context, y, [n + int(e.context.batched(y)) for n, letter in enumerate(right) if letter not in out], 0.0)
     lead = [[0] if e.context.batched(t) else [] for t in (x, y)]
     lead.append([0] if any(lead) else [])
     op = Contract(*(tuple(b + s) for b, s in zip(lead, spell, strict=True)))

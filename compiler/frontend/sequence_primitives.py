@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..ir.ops import Position
 from ..ir.scan import STACK, Result, Scan, final
-from ..ir.types import BATCH, I32
+from ..ir.types import BATCH, I32, Shape
 from .binding import Bound, Signature
+from .lengths import counter, length_of
 from .values import Instance, Tensor, Value, describe
 from .window_primitives import WINDOWS
 
@@ -56,24 +56,33 @@ def _copied(e: Expressions, value: Instance) -> Instance:
 
 def _last(e: Expressions, a: Bound) -> Value:
     """The value at a sequence's last time, which is each sample's own where lengths vary."""
-    x, build = a.tensor("x"), e.context.build
+    x = a.tensor("x")
     if not x.axes:
         e.context.refuse("shape-mismatch", f"`last` takes a sequence, and this is {e.context.spell(x)}", a.values["x"][1])
-    lead, length = int(e.context.batched(x)), e.context.body(x)[0]
-    ends = e.context.lengths.get(x.axes[0])
-    if ends is not None:
-        counter = build.add_op(Position((BATCH, length), (0, 1), I32))
-        shape = build.type(x.node).shape
-        here = build.eq(counter, build.broadcast(build.sub(ends, build.constant(1, I32)), (BATCH, length), (0,)))
-        value = build.select(build.broadcast(here, shape, (0, 1)), x.node, build.zeros_like(x.node))
-        return Tensor(build.reduce("sum", value, [1]), x.axes[1:])
-    node = build.graph[x.node]
-    loop = build.graph[node.inputs[0]].op if isinstance(node.op, Result) and node.op.kind == STACK else None
-    if isinstance(loop, Scan) and isinstance(node.op, Result) and not loop.reverse:
-        carry = next((n for n in range(loop.carries) if loop.following(n) == node.op.number), None)
-        if carry is not None:  # a stack of which nobody wants more need not be made
-            return Tensor(build.add_op(final(loop, carry), node.inputs[0]), x.axes[1:], x.classes)
-    shape = build.type(x.node).shape
+    ends = length_of(e.context, x.axes[0])
+    return _at_own_end(e, x, ends) if ends is not None else _at_end(e, x)
+
+
+def _at_own_end(e: Expressions, x: Tensor, ends: int) -> Tensor:
+    """The value at each sample's last time."""
+    build, length = e.context.build, e.context.body(x)[0]
+    shape: Shape = (BATCH, *e.context.body(x))
+    node = build.broadcast_to(x.node, shape)
+    here = build.eq(counter(e.context, length), build.broadcast(build.sub(ends, build.constant(1, I32)), (BATCH, length), (0,)))
+    value = build.select(build.broadcast(here, shape, (0, 1)), node, build.zeros_like(node))
+    return Tensor(build.reduce("sum", value, [1]), x.axes[1:])
+
+
+def _at_end(e: Expressions, x: Tensor) -> Tensor:
+    """The value at the last time; of what a loop carries, what it carried last: a stack of which nobody wants more need not be made."""
+    build = e.context.build
+    result = build.graph[x.node]
+    loop = build.graph[result.inputs[0]].op if isinstance(result.op, Result) and result.op.kind == STACK else None
+    if isinstance(loop, Scan) and isinstance(result.op, Result) and not loop.reverse:
+        carry = next((n for n in range(loop.carries) if loop.following(n) == result.op.number), None)
+        if carry is not None:
+            return Tensor(build.add_op(final(loop, carry), result.inputs[0]), x.axes[1:], x.classes)
+    lead, length, shape = int(e.context.batched(x)), e.context.body(x)[0], build.type(x.node).shape
     one = build.slice_axis(x.node, lead, length - 1, length)
     return Tensor(build.reshape(one, (*shape[:lead], *shape[lead + 1 :])), x.axes[1:], x.classes)
 
