@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.errors import ResourceError
+from ..compiler.ir.types import batched
 from ..compiler.kernels.placement import Placement, pack, unpack
 from ..compiler.kernels.program import Buffer
 from ..compiler.layout import Layout
@@ -58,13 +59,22 @@ class Memory:
         return self.layout.places[key.partition(":")[0]][key]
 
     def read(self, key: str) -> Array:
-        """A logical copy of an unbatched value."""
+        """A logical copy of a value; of one that each row has, for all rows there is room for."""
+        if self.is_batched(key):
+            return self.rows(key).copy()
         return unpack(self.place(key), self.flat(key))
 
     def write(self, key: str, value: Array) -> None:
-        """Set an unbatched value from its logical form."""
+        """Set a value from its logical form; of one that each row has, for all rows there is room for, or one for all of them."""
+        if self.is_batched(key):
+            self.rows(key)[...] = value
+            return
         packed = pack(self.place(key), value)
         self.flat(key)[: packed.size] = packed
+
+    def is_batched(self, key: str) -> bool:
+        """Whether each row has the value."""
+        return batched(self.place(key).shape)
 
     def rows(self, key: str) -> Array:
         """A view [capacity, …] of a batched buffer; rows may lie further apart than they are long."""

@@ -15,7 +15,7 @@ from ..compiler.driver import RUNTIME, Blueprint
 from ..compiler.errors import DataError, RanvierError, ResourceError
 from ..compiler.frontend.context import Parameter, StateVariable
 from ..compiler.ir.evaluate import evaluate as reference
-from ..compiler.ir.types import F64, TensorType, elements
+from ..compiler.ir.types import F64, TensorType, batched, elements
 from ..compiler.kept import executable
 from ..compiler.passes.stream import Stage
 from .convert import as_array, cast
@@ -260,6 +260,12 @@ class Model:
             value = self._resumed[label] if label in self._resumed else self._first_value(spec)
             self.memory.write(f"state:{label}", value)
         self._resumed = {}
+
+    def begin_streams(self) -> None:
+        """Give the states of each row their first values."""
+        for label, spec in self.blueprint.inference.states.items():
+            if batched(spec.type.shape):
+                self.memory.write(f"state:{label}", self._first_value(spec))
 
     def optimizer_states(self) -> dict[str, Array]:
         """Copies of the optimizer's states by label, in logical shapes; empty before the first step."""

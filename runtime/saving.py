@@ -70,7 +70,7 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str]) -> No
     parameters = {label: each.type for label, each in inference.parameters.items()}
     states = {label: each.type for label, each in inference.states.items()}
     _require(saved.params, parameters, "parameters", path)
-    _require(saved.state, states, "states", path)
+    _require(saved.state, states, "states", path, model.capacity)
     if saved.fit:
         _require(saved.fit, inference.fits, "fitted statistics", path)
     optimizer = {label: value for label, value in saved.optimizer.items() if not label.startswith((BEST, ACCUMULATOR))}
@@ -80,7 +80,11 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str]) -> No
     best = {label.removeprefix(BEST): value for label, value in saved.optimizer.items() if label.startswith(BEST)}
     if best:
         _require(
-            best, {f"parameter:{k}": v for k, v in parameters.items()} | {f"state:{k}": v for k, v in states.items()}, "best values", path
+            best,
+            {f"parameter:{k}": v for k, v in parameters.items()} | {f"state:{k}": v for k, v in states.items()},
+            "best values",
+            path,
+            model.capacity,
         )
     for kind, values in (("parameter", saved.params), ("state", saved.state), ("fit", saved.fit)):
         for label, value in values.items():
@@ -97,9 +101,9 @@ def _read(model: Model, kind: str, labels: Iterable[str]) -> dict[str, Array]:
     return {label: model.memory.read(f"{kind}:{label}") for label in labels}
 
 
-def _require(found: Mapping[str, Array], wanted: Mapping[str, TensorType], what: str, path: str | os.PathLike[str]) -> None:
-    """Names, shapes and element types are the model's."""
-    shapes = {label: tuple(d for d in kind.shape if isinstance(d, int)) for label, kind in wanted.items()}
+def _require(found: Mapping[str, Array], wanted: Mapping[str, TensorType], what: str, path: str | os.PathLike[str], rows: int = 0) -> None:
+    """Names, shapes and element types are the model's; what each row has, for all `rows` there is room for."""
+    shapes = {label: tuple(d if isinstance(d, int) else rows for d in kind.shape) for label, kind in wanted.items()}
     require_shapes(found, shapes, what, str(path))
     odd = [label for label, kind in wanted.items() if found[label].dtype != kind.dtype.numpy]
     if odd:

@@ -13,6 +13,7 @@ from ..compiler.errors import DataError, RanvierError
 from ..compiler.frontend.elaborate import apply_function
 from ..compiler.ir.build import Build
 from ..compiler.ir.graph import Graph
+from ..compiler.ir.types import batched
 from .data import split_rows
 from .memory import Array
 
@@ -73,8 +74,9 @@ class Run:
 
     @property
     def rows(self) -> int:
-        """Training rows."""
-        return len(next(iter(self.data.values())))
+        """Training rows of an epoch."""
+        rows = len(next(iter(self.data.values())))
+        return streams(self.model, rows).size if is_streamed(self.model) else rows
 
     @property
     def standing(self) -> Standing:
@@ -104,7 +106,7 @@ def train(
         raise DataError(f"`validation` is a share of the rows or a dictionary of other rows, not {share!r}")
     held_out = model.arrays(share, targets=True) if isinstance(share, Mapping) else None
     if not isinstance(share, Mapping) and share:
-        arrays, held_out = hold_out(arrays, float(share), model.seed)
+        arrays, held_out = hold_out(arrays, float(share), model.seed, last=is_streamed(model))
     if not model.fitted:
         model.fit_statistics(arrays)
     run = Run(model, arrays, held_out, settings.epochs if epochs is None else epochs, report)
@@ -121,10 +123,28 @@ def train(
     return run.history
 
 
-def hold_out(arrays: dict[str, Array], share: float, seed: int) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Rows apart by a seed: (the rest, the share)."""
+def is_streamed(model: Model) -> bool:
+    """Whether rows go on from batch to batch: the model has states of each row."""
+    return any(batched(state.type.shape) for state in model.blueprint.inference.states.values())
+
+
+def streams(model: Model, rows: int) -> Array:
+    """An order in which each row of a batch is followed by the next one of the data in the same place of the next batch.
+
+    The data is cut into as many stretches as a batch has rows; what does not fill one more batch is left out.
+    """
+    side_by_side = min(model.capacity, rows)
+    length = rows // side_by_side
+    first = np.arange(side_by_side, dtype=np.int64) * length
+    return np.ascontiguousarray((first + np.arange(length, dtype=np.int64)[:, None]).reshape(-1))
+
+
+def hold_out(arrays: dict[str, Array], share: float, seed: int, *, last: bool = False) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Rows apart by a seed, or the `last` ones: (the rest, the share)."""
     rows = len(next(iter(arrays.values())))
     rest, part = split_rows(rows, share, seed)
+    if last:
+        rest, part = np.arange(rows)[: len(rest)], np.arange(rows)[len(rest) :]
     taken = ({k: np.ascontiguousarray(v[i]) for k, v in arrays.items()} for i in (rest, part))
     return next(taken), next(taken)
 
@@ -132,7 +152,12 @@ def hold_out(arrays: dict[str, Array], share: float, seed: int) -> tuple[dict[st
 def one_epoch(run: Run) -> None:
     """All rows once, in an order that depends on seed and epoch only."""
     model = run.model
-    order = np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(run.rows).astype(np.int64)
+    if is_streamed(model):
+        order = streams(model, len(next(iter(run.data.values()))))
+        if run.standing.position == 0:
+            model.begin_streams()
+    else:
+        order = np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(run.rows).astype(np.int64)
     model.set_runtime(epoch=model.epoch)
     stage = model.blueprint.objective.progress
     position, batch = run.standing.position, model.capacity

@@ -22,6 +22,7 @@ from .expressions import Arguments, Expressions
 from .lengths import MAXIMUM_CAPACITY, SUFFIX, UNKNOWN_CAPACITY, is_length, length_names, masked
 from .library import Library, is_standard
 from .patterns import match_pattern
+from .references import has_rows, is_batch
 from .syntax import (
     Assign,
     Definition,
@@ -296,7 +297,9 @@ class Elaborator(Expressions):
     def dims(self, type_: TypeExpression | None, scope: Scope) -> tuple[int, ...]:
         """The numbers of a declared shape."""
         result: list[int] = []
-        for dim in (type_.dims or ()) if type_ else ():
+        for number, dim in enumerate((type_.dims or ()) if type_ else ()):
+            if not number and is_batch(dim):
+                continue
             size = self.integer(dim, scope)
             if not 1 <= size <= MAXIMUM_DIM:
                 self.context.refuse("bad-shape", f"an axis has 1 to {MAXIMUM_DIM} elements, not {size}", dim.span)
@@ -311,7 +314,8 @@ class Elaborator(Expressions):
 
     def named(self, node: int, type_: TypeExpression | None, scope: Scope, classes: int | None = None) -> Tensor:
         """A tensor whose axes are labelled by the names in its declared shape."""
-        names = [scope.labels.get(d.span.text) or fresh_label(d.span.text) for d in (type_.dims or ())] if type_ else []
+        dims = [d for d in (type_.dims or ()) if not is_batch(d)] if type_ else []
+        names = [scope.labels.get(d.span.text) or fresh_label(d.span.text) for d in dims]
         return Tensor(node, tuple(names), classes)
 
     def parameter(self, statement: Param, scope: Scope) -> Tensor:
@@ -340,15 +344,23 @@ class Elaborator(Expressions):
         for name in statement.names:
             label = instance_label(self.instances[-1], name.id)
             shape = self.dims(statement.type, scope) if statement.type else self.state_shape
-            kind = TensorType(self.context.real, shape)
+            kind = TensorType(self.context.real, (BATCH, *shape) if has_rows(statement) else shape)
             if self.instances[-1].function.definition.kind == "cell":
                 scope.values[name.id] = carry(self, statement, name.id, label, kind, scope)
                 continue
             with self.at(statement.span):
-                node = self.context.source("state", label, kind)
                 init = self.known(statement.init, scope)
                 self.context.states.setdefault(label, StateVariable(label, kind, init, self.context.build.where))
+                node = self.context.source("state", label, kind)
+                if has_rows(statement) and not self.context.training:
+                    node = self.first_of_rows(init, kind, statement)
             scope.values[name.id] = self.named(node, statement.type, scope) if statement.type else self.unnamed(node)
+
+    def first_of_rows(self, init: Value, kind: TensorType, statement: State) -> int:
+        """What a state of each row is where no batch goes on from another: its first value."""
+        if isinstance(init, bool) or not isinstance(init, int | float):
+            self.context.refuse("type-mismatch", f"a state of each row begins with a number, not {describe(init)}", statement.init.span)
+        return self.context.build.broadcast(self.context.build.constant(float(init), kind.dtype), kind.shape, ())
 
     def next_state(self, statement: NextState, scope: Scope) -> None:
         """The new value of a state: takes effect after the step, and only while training."""
@@ -377,7 +389,8 @@ class Elaborator(Expressions):
             if list(self.context.body(value)) != shape:
                 message = f"the new value of `{name}` is {self.context.spell(value)}, the state {shape}"
                 self.context.refuse("shape-mismatch", message, statement.value.span)
-            self.context.graph.outputs[f"next:{label}"] = self.context.build.cast(value.node, state.type.dtype)
+            node = self.context.build.cast(value.node, state.type.dtype)
+            self.context.graph.outputs[f"next:{label}"] = self.context.build.broadcast_to(node, state.type.shape)
         scope.next_values[name] = value
 
     def fit(self, statement: Fit, scope: Scope) -> None:

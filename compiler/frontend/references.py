@@ -69,7 +69,9 @@ def evaluated(statement: Statement) -> tuple[Syntax, ...]:
         case Param():
             return (statement.type, statement.init)
         case State():
-            return (statement.init,) if statement.type is None else (statement.type, statement.init)
+            if statement.type is None:
+                return (statement.init,)
+            return (*(statement.type.dims or ())[1:], statement.init) if has_rows(statement) else (statement.type, statement.init)
         case Return():
             return statement.values
         case Require():
@@ -118,3 +120,13 @@ def message_names(message: String) -> tuple[Name, ...]:
     start = message.span.start
     found = _IN_MESSAGE.finditer(message.span.text)
     return tuple(Name(Span(message.span.source, start + m.start(1), start + m.end(1)), m[1]) for m in found)
+
+
+def is_batch(dim: Syntax) -> bool:
+    """Whether an axis is written as the batch."""
+    return isinstance(dim, Name) and dim.id == "batch"
+
+
+def has_rows(statement: State) -> bool:
+    """Whether each row of a batch has a state of its own: `state h: [batch, units] = 0`."""
+    return bool(statement.type and statement.type.dims and is_batch(statement.type.dims[0]))
