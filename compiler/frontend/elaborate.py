@@ -90,11 +90,12 @@ class Elaborator(Expressions):
         parent, counter = self.instances[-1], self.occurrences[-1]
         visit = counter[id(site)] = counter.get(id(site), -1) + 1
         key = (id(site), visit)
-        if key in parent.children:
-            return parent.children[key]
         settings = Scope()
         with self.context.call(function.name, site.span, function.definition.span):
             self.bind(function.definition, function.definition.settings or (), arguments, settings, site.span)
+        if key in parent.children:  # settings may be tensors, which are others each time
+            parent.children[key].settings = settings.values
+            return parent.children[key]
         path = parent.path
         if function.definition.kind in ("layer", "cell"):
             parent.counts[function.name] = parent.counts.get(function.name, 0) + 1
