@@ -52,9 +52,9 @@ def test_definitions_of_examples_can_be_used() -> None:
     """What the examples define is applied, trained with and initialised by."""
     definitions = "\n".join(text for words, text in EXAMPLES if words == "definitions")
     body = (
-        "input x: f32[4]\ninput image: f32[6, 5, 3]\ntarget y: class[3]\n"
+        "input x: f32[4]\ninput image: f32[6, 5, 3]\ninput frames: f32[5, 2]\ntarget y: class[3]\n"
         "h = x -> running_mean -> tower(8, depth = 2) -> dense(3, init = ring(radius = 0.1))\n"
-        "z = h + channel_share()(image) * cosine_similarity(x, 2 * x)\n"
+        "z = h + last(frames -> minimal_gated(3)) + channel_share()(image) * cosine_similarity(x, 2 * x)\n"
         "predict z\nloss cross_entropy(z, y)"
     )
     train = "optimizer = heavy_ball()\nschedule = halving()\nregularize = largest(0.1)\nstop = reached(0.2)"

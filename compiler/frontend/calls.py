@@ -9,17 +9,19 @@ from ..diagnostics import Diagnostic, close_names, did_you_mean
 from ..source import Span
 from . import primitives
 from .library import Library
+from .references import state_names
 from .syntax import Argument, Call, Definition, Expression, Listing, Name, Parameter, Pipe, With
 
 
 @dataclass(frozen=True)
 class _List:
-    """One argument list: whose it is, the names it takes, those that must be given, and how it is called."""
+    """One argument list: whose it is, the names it takes, those that must be given, how it is called, and names that have no position."""
 
     owner: str
     names: tuple[str, ...]
     required: tuple[str, ...]
     made_first: bool = False
+    by_name: tuple[str, ...] = ()
 
 
 def check_call(library: Library, call: Call | Pipe, is_open: Callable[[str], bool]) -> list[Diagnostic]:
@@ -69,7 +71,8 @@ def _lists_of(definition: Definition) -> list[_List]:
 def _list(definition: Definition, parameters: Sequence[Parameter], made_first: bool) -> _List:
     names = tuple(p.name.id for p in parameters)
     required = tuple(p.name.id for p in parameters if p.default is None)
-    return _List(f"`{definition.name.id}`", names, required, made_first and parameters is definition.settings)
+    states = state_names(definition) if definition.kind == "cell" and parameters is definition.inputs else ()
+    return _List(f"`{definition.name.id}`", names, required, made_first and parameters is definition.settings, states)
 
 
 def _check(known: _List, piped: int, arguments: Sequence[Argument], site: Span) -> Iterator[Diagnostic]:
@@ -90,8 +93,8 @@ def _check(known: _List, piped: int, arguments: Sequence[Argument], site: Span) 
                 yield Diagnostic("bad-argument", "an argument without a name stands after named ones", argument.span)
             continue
         named = True
-        if argument.name not in known.names:
-            hint = did_you_mean(argument.name, known.names) or _names(known)
+        if argument.name not in (*known.names, *known.by_name):
+            hint = did_you_mean(argument.name, (*known.names, *known.by_name)) or _names(known)
             yield Diagnostic("unknown-argument", f"{known.owner} has no argument `{argument.name}`", argument.span, help=hint)
             given |= set(close_names(argument.name, known.required))
         elif argument.name in given:
@@ -110,7 +113,8 @@ def _count(known: _List) -> str:
 def _names(known: _List) -> str:
     if not known.names:
         return "it takes no settings" if known.made_first else "it takes no arguments"
-    return f"its {'settings' if known.made_first else 'arguments'} are {', '.join(known.names)}"
+    first_values = f", and first values by name: {', '.join(known.by_name)}" if known.by_name else ""
+    return f"its {'settings' if known.made_first else 'arguments'} are {', '.join(known.names)}{first_values}"
 
 
 def _mend(known: _List) -> str:

@@ -5,8 +5,8 @@ Inside another cell a cell is applied to one time's value; its states are then c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from ..ir.build import Build
@@ -18,7 +18,8 @@ from ..ir.types import BATCH, I32, TensorType
 from ..source import Span
 from .context import Recurrence
 from .lengths import length_of
-from .syntax import Definition, Expression, If, NextState, Repeat, State, Statement
+from .references import state_names
+from .syntax import Definition, Expression, NextState, State, TypeExpression
 from .values import Instance, Label, Poison, Scope, Tensor, Value, describe
 
 if TYPE_CHECKING:
@@ -30,6 +31,17 @@ def is_step(elaborator: Elaborator, instance: Instance, arguments: Arguments) ->
     """Whether a cell is given one time's value, in the body of another cell."""
     value = arguments[0][0][0] if arguments[0] else None
     return elaborator.context.recurrence is not None and isinstance(value, Tensor) and len(value.axes) == _axes(instance)
+
+
+def run_once(elaborator: Elaborator, instance: Instance, arguments: Arguments, site: Expression) -> Value:
+    """What a cell gives for one time's value, in the body of another cell."""
+    states = state_names(instance.function.definition)
+    given = next((place for name, (_, place) in arguments[1].items() if name in states), None)
+    if given is not None:
+        mend = "declare it in the inner cell: `state h: [units] = h0`, with a `param h0`"
+        message = "the first value of a state is given where a cell is applied to a sequence, and this is one time's value"
+        elaborator.context.refuse("unsupported", message, given, help=mend)
+    return elaborator.applied(instance, arguments, site)
 
 
 def run_over_time(elaborator: Elaborator, instance: Instance, arguments: Arguments, site: Expression) -> Value:
@@ -44,7 +56,7 @@ def run_over_time(elaborator: Elaborator, instance: Instance, arguments: Argumen
     before = len(context.diagnostics)
     with elaborator.at(site.span), context.over_time(recurrence):
         inside = _Inside(elaborator, recurrence, length)
-        value = elaborator.applied(inside.instance(instance), inside.arguments(rest), site)
+        value = elaborator.applied(inside.instance(instance), inside.arguments(instance.function.definition, rest), site)
         if len(context.diagnostics) > before or isinstance(value, Poison):
             return value if isinstance(value, Poison) else Poison()
         following, values = inside.ends(sequence.axes[0], value, site.span)
@@ -74,30 +86,39 @@ class _Inside:
         return self.elaborator.context.build
 
     def instance(self, instance: Instance) -> Instance:
-        """The cell with settings that are tensors brought in."""
+        """The cell or layer with settings that are tensors brought in."""
         return replace(instance, settings={name: self.brought(value) for name, value in instance.settings.items()})
 
     def brought(self, value: Value) -> Value:
         """A value from around the loop, the same at all times."""
-        return replace(value, node=self.recurrence.writer.outer(value.node)) if isinstance(value, Tensor) else value
+        match value:
+            case Tensor():
+                return replace(value, node=self.recurrence.writer.outer(value.node))
+            case Instance():
+                return self.instance(value)
+            case tuple():
+                return tuple(map(self.brought, value))
+            case _:
+                return value
 
-    def arguments(self, given: Arguments) -> Arguments:
-        """The cell's inputs at one time: the first is a sequence, and so is every other with a time axis of the same length."""
-        sequence = given[0][0][0]
-        assert isinstance(sequence, Tensor)
+    def arguments(self, definition: Definition, given: Arguments) -> Arguments:
+        """The cell's inputs at one time: the first is a sequence, and so is every other with one axis more than its signature names."""
+        patterns = {p.name.id: p.type for p in definition.inputs or ()}
+        first = given[0][0][0]
+        assert isinstance(first, Tensor)
 
-        def at_one_time(value: Value) -> Value:
-            if isinstance(value, Tensor) and value.axes and self.together(value.axes[0], sequence.axes[0]):
-                return replace(value, node=self.recurrence.writer.step(value.node), axes=value.axes[1:])
-            return self.brought(value)
+        def at_one_time(value: Value, pattern: TypeExpression | None, place: Span) -> Value:
+            if not isinstance(value, Tensor) or not _is_sequence(value, pattern, first):
+                return self.brought(value)
+            length = self.recurrence.outside.type(value.node).shape[-len(value.axes)]
+            if length != self.length:
+                message = f"this sequence has {length} times, and the one before it {self.length}"
+                self.elaborator.context.refuse("shape-mismatch", message, place)
+            return replace(value, node=self.recurrence.writer.step(value.node), axes=value.axes[1:])
 
-        named = {name: (at_one_time(value), place) for name, (value, place) in given[1].items()}
-        return [(at_one_time(value), place) for value, place in given[0]], named
-
-    def together(self, a: Label, b: Label) -> bool:
-        """Whether two axes are the same time."""
-        lengths = self.elaborator.context.lengths
-        return a == b or (a in lengths and lengths[a] == lengths.get(b))
+        named = {name: (at_one_time(value, patterns.get(name), place), place) for name, (value, place) in given[1].items()}
+        listed = zip_longest(given[0], list(patterns.values())[: len(given[0])])
+        return [(at_one_time(value, pattern, place), place) for (value, place), pattern in listed], named
 
     def ends(self, time: Label, value: Value, place: Span) -> tuple[list[int], list[Tensor]]:
         """What is carried on, and the values of the cell; past the end of a sample's sequence states stay, and values are zero."""
@@ -185,20 +206,9 @@ def carried_on(elaborator: Elaborator, statement: NextState, label: str, scope: 
 
 def _given_states(elaborator: Elaborator, instance: Instance, arguments: Arguments) -> tuple[Arguments, dict[str, tuple[Tensor, Span]]]:
     """The inputs of a cell, and the first values of states, which are given by name."""
-    states = set(_state_names(instance.function.definition.body))
+    states = set(state_names(instance.function.definition))
     given = {n: (elaborator.tensor(v, place), place) for n, (v, place) in arguments[1].items() if n in states}
     return (arguments[0], {n: pair for n, pair in arguments[1].items() if n not in states}), given
-
-
-def _state_names(statements: tuple[Statement, ...] | list[Statement]) -> Iterator[str]:
-    for statement in statements:
-        match statement:
-            case State():
-                yield from (name.id for name in statement.names)
-            case If():
-                yield from _state_names([*statement.then, *statement.otherwise])
-            case Repeat():
-                yield from _state_names(list(statement.body))
 
 
 def _sequence(elaborator: Elaborator, instance: Instance, arguments: Arguments, site: Expression) -> Tensor:
@@ -220,9 +230,16 @@ def _sequence(elaborator: Elaborator, instance: Instance, arguments: Arguments, 
 
 def _axes(instance: Instance) -> int:
     """Axes of what a cell is given at one time."""
-    definition: Definition = instance.function.definition
-    pattern = definition.inputs[0].type if definition.inputs else None
+    inputs = instance.function.definition.inputs
+    pattern = inputs[0].type if inputs else None
     return len(pattern.dims) if pattern and pattern.dims is not None else 1
+
+
+def _is_sequence(value: Tensor, pattern: TypeExpression | None, first: Tensor) -> bool:
+    """Whether a value has a time axis: one axis more than its pattern, or without a pattern the axis of the cell's first sequence."""
+    if pattern is None or pattern.dims is None:
+        return value.axes[:1] == first.axes[:1]
+    return len(value.axes) == len(pattern.dims) + 1
 
 
 def _listed(value: Value) -> tuple[Value, ...]:

@@ -16,7 +16,7 @@ from ..ir.build import Build
 from ..ir.graph import Graph
 from ..ir.types import BATCH, DTYPES, F32, F64, I32, DType, TensorType
 from ..source import Span
-from .cells import carried_on, carry, is_step, run_over_time
+from .cells import carried_on, carry, is_step, run_once, run_over_time
 from .context import Context, Field, Layer, Parameter, Refused, StateVariable, instance_label
 from .expressions import Arguments, Expressions
 from .lengths import MAXIMUM_CAPACITY, SUFFIX, UNKNOWN_CAPACITY, is_length, length_names, masked
@@ -50,6 +50,7 @@ from .values import POISON, Function, Instance, Poison, Scope, Tensor, Value, de
 
 MAXIMUM_REPEAT = 10_000
 MAXIMUM_DIM = 2**31 - 1
+OUTSIDE = "apply the layer to the whole sequence, outside the cell"
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,12 @@ class Elaborator(Expressions):
         parent, counter = self.instances[-1], self.occurrences[-1]
         visit = counter[id(site)] = counter.get(id(site), -1) + 1
         key = (id(site), visit)
-        if key in parent.children:
-            return parent.children[key]
         settings = Scope()
         with self.context.call(function.name, site.span, function.definition.span):
             self.bind(function.definition, function.definition.settings or (), arguments, settings, site.span)
+        if key in parent.children:  # settings may be tensors, which are others each time
+            parent.children[key].settings = settings.values
+            return parent.children[key]
         path = parent.path
         if function.definition.kind in ("layer", "cell"):
             parent.counts[function.name] = parent.counts.get(function.name, 0) + 1
@@ -116,7 +118,7 @@ class Elaborator(Expressions):
         if kind == "cell" and not is_step(self, instance, arguments):
             return run_over_time(self, instance, arguments, site)
         if kind == "cell":
-            return self.applied(instance, arguments, site)
+            return run_once(self, instance, arguments, site)
         if kind not in ("layer", "fn"):
             self.context.refuse("unsupported", f"`{instance.function.name}`: {kind}s are not applied by hand", site.span)
         return self.applied(instance, arguments, site)
@@ -369,11 +371,13 @@ class Elaborator(Expressions):
         if self.context.recurrence and label in self.context.recurrence.carried:
             scope.next_values[name] = carried_on(self, statement, label, scope)
             return
+        if isinstance(scope.values.get(name), Poison):
+            raise Refused
         if label not in self.context.states:
             self.context.refuse("unknown-name", f"`{name}` is no state of this body", statement.name.span)
         if self.context.recurrence:
             message = f"`{name}` changes once a training step, and this runs at every time of a sequence"
-            self.context.refuse("unsupported", message, statement.span, help="apply the layer to the whole sequence, outside the cell")
+            self.context.refuse("unsupported", message, statement.span, help=OUTSIDE)
         value = self.tensor(self.evaluate(statement.value, scope), statement.value.span)
         state = self.context.states[label]
         place = [(value, statement.value.span)]
@@ -396,6 +400,9 @@ class Elaborator(Expressions):
     def fit(self, statement: Fit, scope: Scope) -> None:
         """A statistic of the training rows: its expression is computed once, before training; here it is a value from outside."""
         label = instance_label(self.instances[-1], statement.name.id)
+        if self.context.recurrence:
+            message = f"`{statement.name.id}` is computed once before training, and this runs at every time of a sequence"
+            self.context.refuse("unsupported", message, statement.span, help=OUTSIDE)
         value = self.tensor(self.evaluate(statement.value, scope), statement.value.span)
         if self.context.batched(value):
             message = f"`{statement.name.id}` differs from row to row: a statistic reduces over [batch]"

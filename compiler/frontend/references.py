@@ -9,6 +9,7 @@ from ..source import Span
 from .syntax import (
     Argument,
     Assign,
+    Definition,
     Ellipsis,
     ExpressionStatement,
     Fit,
@@ -113,6 +114,11 @@ def every(statements: Iterable[Statement]) -> Iterator[Statement]:
         statement = pending.pop()
         yield statement
         pending += reversed(inner(statement))
+
+
+def state_names(definition: Definition) -> tuple[str, ...]:
+    """The states that a body declares."""
+    return tuple(name.id for statement in every(definition.body) if isinstance(statement, State) for name in statement.names)
 
 
 def message_names(message: String) -> tuple[Name, ...]:

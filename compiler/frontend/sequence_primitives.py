@@ -9,7 +9,7 @@ from ..ir.scan import STACK, Result, Scan, final
 from ..ir.types import BATCH, I32, Shape
 from .binding import Bound, Signature
 from .lengths import counter, length_of
-from .values import Instance, Tensor, Value, describe
+from .values import Function, Instance, Tensor, Value, describe
 from .window_primitives import WINDOWS
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def _another(e: Expressions, a: Bound) -> Value:
     """A cell or layer of the same kind and settings with parameters of its own."""
     value, place = a.values["layer"]
     if not isinstance(value, Instance):
-        e.context.refuse("type-mismatch", f"a layer or a cell is wanted here, not {describe(value)}", place)
+        mend = f"give it its settings: `{value.name}(…)`" if isinstance(value, Function) and value.definition.settings is not None else None
+        e.context.refuse("type-mismatch", f"a layer or a cell is wanted here, not {describe(value)}", place, help=mend)
     return _copied(e, value)
 
 

@@ -203,3 +203,19 @@ def test_a_state_follows_the_batches_and_is_used_when_predicting() -> None:
 def test_many_short_epochs() -> None:
     """A turn of native steps is at most an epoch, however fast epochs go by."""
     assert len(rv.compile(LINEAR).fit(line(16), epochs=2000)) == 2000
+
+
+def test_a_setting_that_is_a_tensor_is_that_of_each_application() -> None:
+    """A layer applied twice makes its inner layers once; what they are given is not what the first application gave."""
+    text = """
+    layer times(factor)(x) { return x * factor }
+    layer own()(x: [n]) { return x -> times(sum(x) / n) }
+    model m() {
+        input a: f32[3]
+        input b: f32[3]
+        shared = own()
+        predict concat([shared(a), shared(b)])
+    }
+    """
+    found = rv.compile(text).predict({"a": np.full((1, 3), 1, np.float32), "b": np.full((1, 3), 2, np.float32)})
+    np.testing.assert_allclose(found, [[1, 1, 1, 4, 4, 4]], rtol=1e-6)

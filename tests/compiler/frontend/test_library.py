@@ -73,7 +73,8 @@ def test_lists_that_definitions_give(call: str) -> None:
 def applications(definition: Definition) -> Iterator[str]:
     """Calls with small arguments that a signature allows."""
     settings = [setting_choices(p) for p in definition.settings or () if p.default is None]
-    inputs = [input_choices(p) for p in definition.inputs or () if p.default is None]
+    time = int(definition.kind == "cell")
+    inputs = [input_choices(p, time) for p in definition.inputs or () if p.default is None]
     head = definition.name.id
     for values in product(product(*settings), product(*inputs)):
         made, applied = (", ".join(v) for v in values)
@@ -81,31 +82,32 @@ def applications(definition: Definition) -> Iterator[str]:
 
 
 def setting_choices(parameter: Parameter) -> list[str]:
-    return ["2", "0.5", "[4, 2]", "dense(8)", "simple(8)", "relu"] if parameter.type is None else input_choices(parameter)
+    if parameter.type is not None:
+        return input_choices(parameter)
+    return ["2", "0.5", "[4, 2]", "dense(8)", "simple(8)", "relu", "rnn(2)"]
 
 
-def input_choices(parameter: Parameter) -> list[str]:
-    """Inputs of the model that a parameter's pattern takes; without a pattern also lists, numbers and steps of training."""
+def input_choices(parameter: Parameter, time: int = 0) -> list[str]:
+    """Inputs of the model that a pattern takes with `time` axes more; without a pattern also lists, numbers and steps of training."""
     pattern = parameter.type
     if pattern is None:
         return ["vector", "[4, 4]", "image", "0.5", "index", "matrix", "number"]
     if pattern.dtype == "class":
         return ["index"]
     fixed = [d for d in pattern.dims or () if not isinstance(d, Ellipsis)]
-    opened = len(fixed) < len(pattern.dims or ())
-    return list(BY_AXES[len(fixed) :] if opened else BY_AXES[len(fixed) : len(fixed) + 1])
+    least, opened = len(fixed) + time, len(fixed) < len(pattern.dims or ())
+    return list(BY_AXES[least:] if opened else BY_AXES[least : least + 1])
 
 
 def failure_of(expression: str) -> str | None:
-    """What the checker says against a model that predicts an expression; a cell may be refused for now as not compiled."""
+    """What the checker says against a model that predicts an expression."""
     declared = "\n".join(f"input {name}: {kind}" for name, kind in INPUTS.items())
     text = f"layer simple(units)(x) {{\nreturn x -> dense(units)\n}}\nmodel m() {{\n{declared}\npredict {expression}\n}}\n"
     file = parse(Source("tiny.nn", text))
     try:
         elaborate(open_library(file, reader_below(Path())), file.definitions[-1], {}, training=True)
     except SourceError as error:
-        found = [d for d in error.diagnostics if d.code != "unsupported"]
-        return found[0].message if found else None
+        return error.diagnostics[0].message
     return None
 
 
