@@ -29,6 +29,7 @@ from .syntax import (
     Fit,
     If,
     Input,
+    Listing,
     Loss,
     Metric,
     Name,
@@ -123,7 +124,7 @@ class Body:
 
     def parameter(self, parameter: Parameter) -> None:
         """One entry of an argument list."""
-        if parameter.default is not None:
+        if parameter.default is not None and not (parameter.name.id == "over" and isinstance(parameter.default, Listing)):
             self.uses(parameter.default)
         if parameter.type is not None:
             self.pattern(parameter.type)
