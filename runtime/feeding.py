@@ -15,7 +15,7 @@ from .memory import Array
 from .model import Model
 from .opening import path_below, source_folder
 from .sequences import longest
-from .table import Table, read_table, select_columns
+from .table import Table, in_windows, read_table, select_columns, take_rows
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ def make_room(blueprint: Blueprint, path: Path) -> Blueprint:
     unknown = {name: field for name, field in blueprint.unit.lengths.items() if name not in blueprint.settings}
     if not unknown:
         return blueprint
+    if blueprint.data_settings.window:
+        return replace(blueprint, settings={**blueprint.settings, **dict.fromkeys(unknown, blueprint.data_settings.window)})
     table = _table(blueprint, path, ())
     parts = [part for part in (table, table.test) if part is not None]
     room = {name: max(longest(field, part) if field in part else 1 for part in parts) for name, field in unknown.items()}
@@ -53,7 +55,26 @@ def make_room(blueprint: Blueprint, path: Path) -> Blueprint:
 
 def read_rows(model: Model, path: Path) -> Table:
     """The table of a file with the columns that the data block joins; columns of named classes stay text."""
-    return _table(model.blueprint, path, model.vocabularies)
+    return windowed(model, _table(model.blueprint, path, model.vocabularies))
+
+
+def read_split(model: Model, path: Path) -> Split:
+    """Training and test rows of a file (see `split_table`); where samples are windows of rows, no window holds rows of both."""
+    table, share = _table(model.blueprint, path, model.vocabularies), model.blueprint.data_settings.test
+    if not model.blueprint.data_settings.window or table.test is not None or not share:
+        return split_table(model, windowed(model, table))
+    cut = table.rows - round(table.rows * share)
+    training, test = take_rows(table, 0, cut), take_rows(table, cut, table.rows)
+    return split_table(model, replace(windowed(model, training), test=windowed(model, test)))
+
+
+def windowed(model: Model, table: Table) -> Table:
+    """The table with windows of rows as its samples, where the data block asks for them."""
+    settings = model.blueprint.data_settings
+    if not settings.window:
+        return table
+    test = windowed(model, table.test) if table.test is not None else None
+    return replace(in_windows(table, settings.window, settings.stride), test=test)
 
 
 def _table(blueprint: Blueprint, path: Path, named: Iterable[str]) -> Table:

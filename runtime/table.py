@@ -17,6 +17,7 @@ from .csv_reader import is_number, read_csv
 from .idx import column_of, read_folder, read_idx
 from .limits import LIMITS, Limits
 from .npz import read_npy, read_npz
+from .text_reader import read_text
 
 Array = np.ndarray[Any, Any]
 IDX_NAME = re.compile(r"(\.idx|-idx[0-9]-[a-z]+)(\.gz)?$")
@@ -81,6 +82,19 @@ class Table(Mapping[str, Array]):
         return len(next(iter(self.arrays.values()))) if self.arrays else 0
 
 
+def in_windows(table: Table, window: int, stride: int) -> Table:
+    """Every array as the `window` rows from each `stride`-th row on: [windows, window, …]. DataError when there are too few rows."""
+    if table.rows < window:
+        raise DataError(f"{table.origin.prefix}has {table.rows} rows, fewer than the window of {window}: make the window smaller")
+    first = np.arange(0, table.rows - window + 1, stride)
+    return Table({name: array[first[:, None] + np.arange(window)] for name, array in table.arrays.items()}, Origin(table.origin.file))
+
+
+def take_rows(table: Table, begin: int, end: int) -> Table:
+    """The rows of a table from `begin` to before `end`."""
+    return Table({name: array[begin:end] for name, array in table.arrays.items()}, table.origin)
+
+
 def _listed(lengths: Mapping[str, int]) -> str:
     return ", ".join(f"`{name}` {rows}" for name, rows in lengths.items())
 
@@ -116,11 +130,23 @@ def _folder(path: Path, limits: Limits, text: Collection[str]) -> Table:
     return Table(training or test or {}, origin, Table(test, origin) if test else None)
 
 
-READERS: dict[str, Callable[[Path, Limits, Collection[str]], Table]] = {".npz": _npz, ".npy": _npy, ".csv": _csv, ".tsv": _tsv}
+def _txt(path: Path, limits: Limits, _: Collection[str]) -> Table:
+    return Table(read_text(path, limits), Origin(str(path)))
+
+
+READERS: dict[str, Callable[[Path, Limits, Collection[str]], Table]] = {
+    ".npz": _npz,
+    ".npy": _npy,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".txt": _txt,
+}
 
 
 def read_table(path: str | os.PathLike[str], limits: Limits = LIMITS, *, text: Collection[str] = ()) -> Table:
-    """The table in a file, by the suffix of its name: .npz, .npy, .csv or .tsv; in an IDX file; or in a folder of IDX files.
+    """The table in a file, by the suffix of its name: .npz, .npy, .csv, .tsv or .txt; in an IDX file; or in a folder.
+
+    A folder holds IDX files in the manner of MNIST, or a file `train` and perhaps a file `test`, each with one of those suffixes.
 
     Columns named in `text` stay text although they look like numbers: those whose labels have a vocabulary. Raises DataError
     for a damaged file or one over the limits, ResourceError when it does not fit the memory of this machine.

@@ -106,7 +106,7 @@ def train(
         raise DataError(f"`validation` is a share of the rows or a dictionary of other rows, not {share!r}")
     held_out = model.arrays(share, targets=True) if isinstance(share, Mapping) else None
     if not isinstance(share, Mapping) and share:
-        arrays, held_out = hold_out(arrays, float(share), model.seed, last=is_streamed(model))
+        arrays, held_out = hold_out(arrays, float(share), model.seed, last=is_in_order(model))
     if not model.fitted:
         model.fit_statistics(arrays)
     run = Run(model, arrays, held_out, settings.epochs if epochs is None else epochs, report)
@@ -126,6 +126,11 @@ def train(
 def is_streamed(model: Model) -> bool:
     """Whether rows go on from batch to batch: the model has states of each row."""
     return any(batched(state.type.shape) for state in model.blueprint.inference.states.values())
+
+
+def is_in_order(model: Model) -> bool:
+    """Whether rows held out must be the last ones: neighbours go on from each other, or share what they hold."""
+    return is_streamed(model) or model.blueprint.data_settings.window > 0
 
 
 def streams(model: Model, rows: int) -> Array:

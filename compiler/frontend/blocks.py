@@ -21,10 +21,12 @@ from .values import Function, Instance, Scope, Value, describe, with_article
 SPACES = {"optimizer": "optimizer", "schedule": "schedule"}
 KNOWN = {
     "train": ("optimizer", "schedule", "regularize", "batch", "epochs", "validate", "stop", "seed"),
-    "data": ("source", "features", "target", "test", "validate", "split", "stratify", "group", "time"),
+    "data": ("source", "features", "target", "test", "window", "stride", "validate", "split", "stratify", "group", "time"),
     "tune": ("folds", "trials", "best", "search"),
 }
 DEFAULTS = "defaults.nn"
+ROW_SETTINGS = ("test", "window", "stride")
+"""Numbers of a `data` block that say which rows are samples."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,17 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What a `data` block says: where rows come from, which columns feed which name, the share held out for the test."""
+    """What a `data` block says: where rows come from, which columns feed which name, the share held out for the test.
+
+    With a `window` (not 0) a sample is that many rows, beginning at every `stride`-th one.
+    """
 
     source: str | None
     columns: Mapping[str, tuple[str, ...]]
     test: float
     place: Span | None
+    window: int = 0
+    stride: int = 0
 
 
 @dataclass
@@ -112,6 +119,8 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "validate": (0, 0.9, False),
     "seed": (0, 2**32 - 1, True),
     "test": (0, 0.9, False),
+    "window": (1, 2**24, True),
+    "stride": (1, 2**24, True),
 }
 
 
@@ -180,7 +189,7 @@ def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[
     if block is None:
         return DataSettings(None, {}, _number(overrides, "data.test", 0.0), None)
     reader = _reader(library, overrides)
-    source, columns, test = None, dict[str, tuple[str, ...]](), 0.0
+    source, columns, numbers = None, dict[str, tuple[str, ...]](), dict[str, float]()
     for setting in block.settings:
         try:
             name = setting.name.id
@@ -191,15 +200,19 @@ def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[
                 if not isinstance(value, str):
                     reader.context.refuse("type-mismatch", f"`source` is the path of a file, not {describe(value)}", setting.value.span)
                 source = value
-            elif name == "test":
-                test = float(reader.number("test", reader.override("data.test", reader.evaluate(setting)), setting.value.span))
+            elif name in ROW_SETTINGS:
+                numbers[name] = reader.number(name, reader.override(f"data.{name}", reader.evaluate(setting)), setting.value.span)
             else:
-                hint = did_you_mean(name, ("source", "test", *names))
+                hint = did_you_mean(name, ("source", *ROW_SETTINGS, *names))
                 reader.context.refuse("unknown-setting", f"a data block has no setting `{name}`", setting.name.span, help=hint)
         except Refused:
             continue
     reader.context.finish()
-    return DataSettings(source, columns, test, block.span)
+    for name in ROW_SETTINGS:
+        if f"data.{name}" in overrides:
+            numbers[name] = reader.number(name, reader.override(f"data.{name}", None), block.span)
+    window = int(numbers.get("window", 0))
+    return DataSettings(source, columns, float(numbers.get("test", 0.0)), block.span, window, int(numbers.get("stride", window)))
 
 
 def _number(overrides: Mapping[str, Value], key: str, default: float) -> float:

@@ -133,7 +133,7 @@ class Elaborator(Expressions):
         try:
             with self.context.call(instance.function.name, site.span, definition.span, operands):
                 self.bind(definition, definition.inputs or (), arguments, scope, site.span)
-                value = self.run_body(definition, scope)
+                value = scope.outward(self.run_body(definition, scope))
         finally:
             self.instances.pop()
             self.occurrences.pop()
@@ -146,7 +146,7 @@ class Elaborator(Expressions):
         scope, operands = Scope(), [*arguments[0], *arguments[1].values()]
         with self.context.call(function.name, site.span, function.definition.span, operands):
             self.bind(function.definition, function.definition.inputs or (), arguments, scope, site.span)
-            return self.run_body(function.definition, scope)
+            return scope.outward(self.run_body(function.definition, scope))
 
     def bind(self, definition: Definition, parameters: Sequence[SyntaxParameter], arguments: Arguments, scope: Scope, place: Span) -> None:
         """Arguments meet an argument list: positions, names, defaults, patterns."""

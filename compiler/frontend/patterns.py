@@ -44,6 +44,7 @@ def match_pattern(context: Context, pattern: TypeExpression, tensor: Tensor, sco
         else:
             axes.append(_match_dim(context, dim, size, tensor, scope, evaluate, place))
             renamed(context, tensor.axes[position], axes[-1])
+            scope.outside.setdefault(axes[-1], tensor.axes[position])
     return Tensor(tensor.node, tuple(axes), tensor.classes)
 
 

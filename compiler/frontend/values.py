@@ -7,7 +7,7 @@ things that can be called, lists of axes, and `Poison`, the value of what failed
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .syntax import Definition
@@ -104,13 +104,25 @@ Value = int | float | bool | str | None | tuple["Value", ...] | Tensor | Axes | 
 
 @dataclass
 class Scope:
-    """Names of one body: values, the new values of state variables, labels of axes (`rest` for `...`), what gave an axis its size."""
+    """Names of one body: values, the new values of state variables, labels of axes (`rest` for `...`), what gave an axis its size.
+
+    `outside` are the labels that axes have where the body is called, by the body's own.
+    """
 
     values: dict[str, Value] = field(default_factory=dict)
     next_values: dict[str, Value] = field(default_factory=dict)
     labels: dict[str, Label] = field(default_factory=dict)
     origins: dict[str, Note] = field(default_factory=dict)
     rest: tuple[Label, ...] | None = None
+    outside: dict[Label, Label] = field(default_factory=dict)
+
+    def outward(self, value: Value) -> Value:
+        """A value of the body with the labels that its axes have for the caller."""
+        if isinstance(value, tuple):
+            return tuple(map(self.outward, value))
+        if not isinstance(value, Tensor):
+            return value
+        return replace(value, axes=tuple(self.outside.get(label, label) for label in value.axes))
 
 
 def with_article(kind: str) -> str:

@@ -75,7 +75,7 @@ def command(
     Ctrl-C saves the model as it is and leaves with status 130; --resume goes on from there. While training runs, the model is saved about
     every half a minute.
     """
-    from ..feeding import data_path, make_room, read_rows, split_table
+    from ..feeding import data_path, make_room, read_split
     from ..model import Model
 
     blueprint = blueprint_of(file, settings, seed)
@@ -84,7 +84,7 @@ def command(
     _require_writable(target)
     model = Model(make_room(blueprint, path), threads=threads)
     going_on = resume and _take_up(model, target)
-    split = split_table(model, read_rows(model, path))
+    split = read_split(model, path)
     _fit(model, split, target, resume=going_on)
     _finish(model, split, target)
 
