@@ -14,14 +14,14 @@ from ranvier.compiler.ir.build import Build
 from ranvier.compiler.ir.graph import Graph
 from ranvier.compiler.ir.loop_writer import LoopWriter
 from ranvier.compiler.ir.op import Array
-from ranvier.compiler.ir.ops import Source
+from ranvier.compiler.ir.ops import Contract, Source
 from ranvier.compiler.ir.scan import Scan, final, stack
 from ranvier.compiler.ir.types import BATCH, F64, DType, Shape, TensorType
 from ranvier.compiler.passes.autodiff import differentiate
 
 MOVES = (
     "tanh", "sigmoid", "sin", "add", "sub", "mul", "product", "wide", "rotate", "scaled", "outer", "halved", "row sum",
-    "batch sum", "choose",
+    "batch sum", "choose", "attend", "pair", "turned",
 )  # fmt: skip
 
 
@@ -43,6 +43,7 @@ class Plan:
         t, n = self.length, self.units
         return {
             "x": (BATCH, t, n), "z": (BATCH, t, n), "p": (t, n), "w": (n, n), "v": (n, 2 * n), "g": (n,), "o": (BATCH, n),
+            "m": (BATCH, n, n),
             "h": (BATCH, n), "c": (BATCH, n), "k": (n,),
         }  # fmt: skip
 
@@ -120,6 +121,15 @@ class _Body:
                 return [build.scale(a, 0.5)]
             case "row sum":
                 return [build.broadcast(build.sum(a, [1]), (BATCH, n), (0,))]
+            case "attend":
+                return [build.add_op(Contract((0, 1), (0, 1, 2), (0, 2)), a, self.outer("m"))]
+            case "pair":
+                pairs = build.add_op(Contract((0, 1), (0, 2), (0, 1, 2)), a, b)
+                return [build.apply("tanh", build.sum(pairs, [2])), build.apply("tanh", build.sum(build.transpose(pairs, (0, 2, 1)), [2]))]
+            case "turned":
+                turned = build.transpose(build.reshape(build.concat([a, b], 1), (BATCH, 2, n)), (0, 2, 1))
+                flat = build.reshape(turned, (BATCH, 2 * n))
+                return [build.slice_axis(flat, 1, 0, n), build.slice_axis(flat, 1, n, 2 * n)]
             case "batch sum":
                 return [self.spread(self.total(a))]
             case _:
