@@ -26,6 +26,10 @@ def _cell(e: Expressions, a: Bound, name: str) -> Instance:
 
 def _reverse(e: Expressions, a: Bound) -> Value:
     """The same cell, run from the last time to the first; of a tensor, the elements along axes in the other order."""
+    given, place = a.values.get("over", (None, a.span))
+    if isinstance(given, Instance):
+        mend = "write `reverse(cell)(x)`"
+        e.context.refuse("bad-argument", "`reverse` takes a cell alone, and gives one that is then applied", place, help=mend)
     if isinstance(a.values["x"][0], Tensor):
         return WINDOWS["reverse"].body(e, a)
     cell = _cell(e, a, "x")

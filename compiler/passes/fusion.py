@@ -155,7 +155,8 @@ class _Fuser:
             self.scalars = self.scalars or self.new(node)
             self.join(node, self.scalars)
             return
-        if not operands or (pointwise and all(o in self.free for o in operands)):
+        made_anywhere = not operands and not node.op.has(Trait.LOOP)
+        if made_anywhere or (pointwise and all(o in self.free for o in operands)):
             self.free.add(node.id)
             if node.id in self.stored:
                 self.join(node, self.new(node))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from ranvier.compiler.ir.build import Build
@@ -22,14 +22,17 @@ def shape_of(array: Array, *, batched: bool) -> Shape:
     return (BATCH, *array.shape[1:]) if batched else array.shape
 
 
-def check_gradients(make: Callable[..., int], arrays: Mapping[str, Array], *, rows: int = 1, batched: bool = False) -> None:
+def check_gradients(
+    make: Callable[..., int], arrays: Mapping[str, Array], *, rows: int = 1, batched: bool | Collection[str] = False
+) -> None:
     """The gradient of a weighted sum of `make(build, *sources)` is that of finite differences, for every source.
 
-    The weights make every element of the result count differently.
+    The weights make every element of the result count differently. `batched` says which sources have a batch axis.
     """
     graph = Graph("gradient")
     build = Build(graph, F64)
-    sources = [build.add_op(Source("input", k, TensorType(F64, shape_of(a, batched=batched)))) for k, a in arrays.items()]
+    held = (arrays if batched else ()) if isinstance(batched, bool) else batched
+    sources = [build.add_op(Source("input", k, TensorType(F64, shape_of(a, batched=k in held)))) for k, a in arrays.items()]
     result = make(build, *sources)
     shape = build.type(result).shape
     weight = build.add_op(Source("input", "weight", TensorType(F64, shape)))

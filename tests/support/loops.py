@@ -1,4 +1,4 @@
-"""Loops to test with: a plain recurrent cell, an LSTM and a cell of odd parts, as op graphs with data."""
+"""Loops to test with: a plain recurrent cell and an LSTM as op graphs with data, and the same in NumPy."""
 
 from __future__ import annotations
 
@@ -17,6 +17,25 @@ def scan_of(graph: Graph, number: int) -> Scan:
     op = graph[number].op
     assert isinstance(op, Scan)
     return op
+
+
+def elman(length: int, features: int, units: int, *, reverse: bool = False, real: DType = F64) -> Graph:
+    """h = tanh(x W + h U) over [batch, length, features]: outputs `y` (h at all times), `h` (at the end)."""
+    graph = Graph("elman")
+    build = Build(graph, real)
+    shapes: tuple[tuple[str, str, Shape], ...] = (
+        ("input", "x", (BATCH, length, features)), ("parameter", "w", (features, units)), ("parameter", "u", (units, units)),
+        ("input", "h", (BATCH, units)),
+    )  # fmt: skip
+    x, w, u, first = (build.add_op(Source(kind, label, TensorType(real, shape))) for kind, label, shape in shapes)
+    writer = LoopWriter(graph)
+    inside = Build(writer.body, real)
+    h = writer.carry(first)
+    new = inside.apply("tanh", inside.add(inside.matmul(writer.step(x), writer.outer(w)), inside.matmul(h, writer.outer(u))))
+    loop = writer.write([new], length, reverse=reverse)
+    op = scan_of(graph, loop)
+    graph.outputs = {"y": build.add_op(stack(op, new), loop), "h": build.add_op(final(op, 0), loop)}
+    return graph
 
 
 def lstm(length: int, features: int, units: int, *, reverse: bool = False, real: DType = F64) -> Graph:
@@ -68,3 +87,12 @@ def numpy_lstm(arrays: dict[str, Array], *, reverse: bool = False) -> tuple[Arra
         h = o * np.tanh(c)
         found[:, time] = h
     return found, c
+
+
+def numpy_elman(arrays: dict[str, Array], *, reverse: bool = False) -> tuple[Array, Array]:
+    """All h and the last one of the same cell."""
+    x, h = arrays["x"], arrays["h"]
+    found = np.zeros((*x.shape[:2], h.shape[1]))
+    for time in reversed(range(x.shape[1])) if reverse else range(x.shape[1]):
+        h = found[:, time] = np.tanh(x[:, time] @ arrays["w"] + h @ arrays["u"])
+    return found, h
