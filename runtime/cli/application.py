@@ -22,6 +22,7 @@ VERBS = {
     "train": ("train", "Train a model and save it."),
     "eval": ("evaluate", "Loss and metrics of a saved model on data."),
     "predict": ("predict", "Predictions of a saved model for data."),
+    "sample": ("sample", "Text drawn from a saved model of symbols."),
     "fmt": ("format", "Write files the one canonical way."),
     "bench": ("bench", "Time of each kernel, its share of the machine's peak, by source line."),
 }
