@@ -37,7 +37,9 @@ from .kernels.placement import Placement
 from .kernels.program import ARENA, Buffer, Gather, Launch, Program
 from .layout import SPACES, Layout, panelled_parameters
 from .passes.autodiff import differentiate
+from .passes.cse import cse
 from .passes.fusion import Fusion
+from .passes.loops import has_loops
 from .passes.pipeline import Watcher, optimise
 from .passes.stream import Stage, carry, part_of, passes_over, split_stream
 from .source import Source as Text
@@ -201,6 +203,8 @@ class Blueprint:
 
     def _forward(self, elaboration: Elaboration) -> tuple[Graph, int]:
         graph = _copied(elaboration.graph)
+        if has_loops(graph):  # a cell applied twice to one sequence is one loop, and so has one backward
+            graph = cse(graph)
         if "loss" not in graph.outputs:
             place = self.unit.model.name.span
             message = f"the model `{self.unit.model.name.id}` has no `loss` and cannot be trained"

@@ -18,7 +18,7 @@ BATCHES = 5
 
 @dataclass(frozen=True)
 class KernelTime:
-    """Launch number `launch` alone, its data in the caches: seconds, and what it costs by its extents."""
+    """Launch number `launch` alone, its data in the caches: seconds in one run of the program, and what it costs by its extents."""
 
     launch: int
     seconds: float
@@ -52,8 +52,9 @@ def measure(model: Model, name: str) -> Measurement:
     found = []
     for call in native.calls:
         number = call.step.launch
-        seconds = timed(native.launches[f"launch_{number}"], entry.address, native.parallel)
-        found.append(KernelTime(number, seconds, cost(native.program.launches[number].kernel, rows)))
+        launch = native.program.launches[number]
+        seconds, turns = timed(native.launches[f"launch_{number}"], entry.address, native.parallel), native.program.turns(launch)
+        found.append(KernelTime(number, seconds * turns, cost(launch.kernel, rows).times(turns)))
     return Measurement(rows, threads, peak, tuple(found), timed(native.body, entry.address, native.parallel))
 
 

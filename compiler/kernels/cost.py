@@ -20,6 +20,10 @@ class Cost:
     flops: int
     bytes: int
 
+    def times(self, turns: int) -> Cost:
+        """The cost of several runs."""
+        return Cost(self.flops * turns, self.bytes * turns)
+
 
 def cost(kernel: Kernel, rows: int) -> Cost:
     """The cost of one run of a kernel on `rows` rows."""

@@ -13,12 +13,15 @@ from ...compiler.source import Span
 
 @dataclass(frozen=True)
 class KernelRow:
-    """One launch of a program: its number, label, kind, loops, cost at full capacity, and the user's line that asked for it."""
+    """One launch of a program: its number, label, kind, loops, how often it runs and what a run costs at full capacity, and the user's
+    line that asked for it.
+    """
 
     number: int
     label: str
     kind: str
     loops: str
+    turns: int
     cost: Cost
     place: str
 
@@ -31,6 +34,7 @@ def kernel_rows(blueprint: Blueprint, program: Program) -> list[KernelRow]:
             launch.label,
             type(launch.kernel).__name__.lower(),
             loops(launch.kernel),
+            program.turns(launch),
             cost(launch.kernel, program.capacity),
             place(blueprint, launch),
         )
@@ -42,10 +46,9 @@ def kernel_listing(blueprint: Blueprint, program: Program) -> str:
     """Every kernel with its body."""
     parts = []
     for row, launch in zip(kernel_rows(blueprint, program), program.launches, strict=True):
-        head = f"# {row.number} {row.label}  {row.place}"
-        parts.append(
-            f"{head}\n# {row.cost.flops:,} operations, {row.cost.bytes:,} bytes at {program.capacity} rows\n{print_kernel(launch.kernel)}"
-        )
+        often = f"{row.turns:,} times " if row.turns > 1 else ""
+        costs = f"{row.cost.flops:,} operations, {row.cost.bytes:,} bytes at {program.capacity} rows"
+        parts.append(f"# {row.number} {row.label}  {row.place}\n# {often}{costs}\n{print_kernel(launch.kernel)}")
     return "\n\n".join(parts)
 
 

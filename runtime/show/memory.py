@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...compiler.driver import Blueprint
+from ...compiler.kernels.memory import loop_ends
 from ...compiler.kernels.model import buffers, stores
 from ...compiler.kernels.program import ARENA, Program
 from .kernels import place
@@ -12,7 +13,7 @@ from .kernels import place
 
 @dataclass(frozen=True)
 class Resident:
-    """A buffer of the arena: alive from launch `first` to launch `last`, written for `place`."""
+    """A buffer of the arena: alive from launch `first` to launch `last`, through the whole of a loop that uses it, written for `place`."""
 
     name: str
     place: str
@@ -43,12 +44,18 @@ def memory_plan(blueprint: Blueprint, program: Program) -> MemoryPlan:
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     writer: dict[str, str] = {}
+    ends = loop_ends(program.launches)
+
+    def whole(name: str) -> str:
+        return program.buffers[name].whole or name
+
     for number, launch in enumerate(program.launches):
-        for name in buffers(launch.kernel):
-            first.setdefault(name, number)
-            last[name] = number
+        begin, end = ends.get(launch.loop, (number, number))
+        for name in map(whole, buffers(launch.kernel)):
+            first.setdefault(name, begin)
+            last[name] = end
         for access in stores(launch.kernel):
-            writer.setdefault(access.buffer, place(blueprint, launch))
+            writer.setdefault(whole(access.buffer), place(blueprint, launch))
     residents = [
         Resident(b.name, writer.get(b.name, ""), b.elements, str(b.dtype), b.bytes, b.offset, first[b.name], last[b.name])
         for b in program.buffers.values()

@@ -142,6 +142,14 @@ def kernels(text: str) -> dict[str, Any]:
     return found
 
 
+def test_a_cell_applied_twice_to_one_sequence_is_one_loop() -> None:
+    """Its last states and its outputs come from the same loop, and so do their gradients."""
+    text = recurrent("lstm(8)").replace("z = x -> lstm(8) -> last", "e = lstm(8)\nh, c = final(e)(x)\nz = concat([h, c, last(e(x))])")
+    blueprint = rv.compile(text).blueprint
+    assert [loop.reverse for loop in blueprint.program("predict").loops.values()] == [False]
+    assert [loop.reverse for loop in blueprint.program("train").loops.values()] == [False, True]
+
+
 def test_a_saved_model_goes_on(tmp_path: Any) -> None:
     data = sequences(64)
     model = rv.compile(recurrent("bidirectional(gru(8))", batch=32))

@@ -49,6 +49,16 @@ def test_a_damaged_model_is_one_message(run: Run, trained: Any, tmp_path: Path) 
     assert "Traceback" not in result.output
 
 
+def test_bench_counts_every_time_of_a_loop(run: Run, tmp_path: Path) -> None:
+    """A product of 8 rows by 16 columns over 16 takes 2 * 8 * 16 * 16 operations at each of 50 times."""
+    file = tmp_path / "m.nn"
+    file.write_text("model m() { input x: f32[50, 2] ; predict x -> rnn(16) -> last }\ntrain { batch = 8 }\n")
+    result = run("bench", file, "--entry", "predict", "--threads", 1)
+    assert result.exit_code == 0, result.output
+    counts = [int(n.replace(",", "")) for n in re.findall(r"% +([\d,]+) ", result.stdout)]
+    assert max(counts) >= 50 * 2 * 8 * 16 * 16
+
+
 def test_bench_times_every_kernel_beside_its_line(run: Run, trained: Any) -> None:
     for entry in ("train", "predict"):
         result = run("bench", trained.source, "--entry", entry, "--threads", 1, "--set", "hidden=32")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from ranvier.compiler.driver import Blueprint
 from ranvier.compiler.passes.pipeline import PASSES
 from ranvier.runtime.opening import open_blueprint
 from ranvier.runtime.show.memory import memory_plan
@@ -66,13 +67,55 @@ def test_memory_is_told_by_line(run: Run) -> None:
     assert "in all" in text
 
 
-def test_the_plan_shows_no_two_living_values_in_one_place() -> None:
-    blueprint = open_blueprint(DIGITS)
-    plan = memory_plan(blueprint, blueprint.program("train"))
+LOOPS = """
+model words(units = 6) {
+    input x: f32[5, 3]
+    target y: class[4]
+    z = x -> bidirectional(lstm(units, recurrent_dropout = 0.1)) -> gru(units) -> last -> dense(4)
+    predict softmax(z)
+    loss cross_entropy(z, y)
+}
+"""
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    """A model with loops."""
+    file = tmp_path / "words.nn"
+    file.write_text(LOOPS)
+    return file
+
+
+@pytest.mark.parametrize("entry", ["train", "predict"])
+def test_the_plan_shows_no_two_living_values_in_one_place(entry: str, words: Path) -> None:
+    for file in (DIGITS, words):
+        check_plan(open_blueprint(file), entry)
+
+
+def check_plan(blueprint: Blueprint, entry: str) -> None:
+    plan = memory_plan(blueprint, blueprint.program(entry))
     assert plan.residents
     for a, b in itertools.combinations(plan.residents, 2):
         together = a.first <= b.last and b.first <= a.last
         assert not together or a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset
+
+
+def test_kernels_of_a_loop_say_how_often_they_run(run: Run, words: Path) -> None:
+    text = run("show", words, "--kernels", "--entry", "predict").stdout
+    costs = [line for line in text.splitlines() if line.endswith("rows") and line.startswith("# ")]
+    assert [line for line in costs if line.startswith("# 5 times ")]
+    assert [line for line in costs if not line.startswith("# 5 times ")]
+
+
+def test_every_view_of_a_model_with_loops(run: Run, words: Path, tmp_path: Path) -> None:
+    for options in (["--layers"], ["--graph", "-o", tmp_path / "w.svg"], ["--llvm"], ["--memory"], ["--after", "loops"]):
+        assert run("show", words, *options).exit_code == 0
+    assert "gru_1" in run("show", words).stdout
+    assert "scan(" in run("show", words, "--after", "loops").stdout
+    resolved = tmp_path / "resolved.nn"
+    resolved.write_text(run("show", words, "--resolved").stdout)
+    assert "gru(units, recurrent_dropout = 0)" in resolved.read_text()
+    assert run("check", resolved).exit_code == 0
 
 
 def test_a_resolved_file_is_a_file_that_means_the_same(run: Run, tmp_path: Path) -> None:
