@@ -7,7 +7,7 @@ A unit is a parsed file with its library. A blueprint is a unit with its setting
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -25,10 +25,12 @@ from .frontend.parser import parse
 from .frontend.syntax import Block, Definition
 from .frontend.values import Function, Instance, Tensor, Value, describe
 from .ir.build import Build
+from .ir.elementwise import Cast
 from .ir.evaluate import evaluate
 from .ir.graph import NOWHERE, Graph, Node, rewrite
-from .ir.op import Array
+from .ir.op import Array, Trait
 from .ir.ops import Reduce, Source
+from .ir.take import Take
 from .ir.types import BATCH, F32, F64, I32, DType, Shape, TensorType, batched
 from .kernels.lower import Lowered, lower
 from .kernels.memory import plan
@@ -134,6 +136,19 @@ class Blueprint:
     def rows(self) -> int:
         """The most rows of one native call."""
         return self.capacity or self.train_settings.batch
+
+    @cached_property
+    def limits(self) -> dict[str, tuple[int, int]]:
+        """The least and the greatest value of inputs and targets that number something: classes, rows of a table, times."""
+        found: dict[str, tuple[int, int]] = {}
+        for name, entry in self.inference.fields.items():
+            if entry.classes is not None or entry.most is not None:
+                found[name] = (0, (entry.classes or 1) - 1) if entry.most is None else (1, entry.most)
+        for graph in (self.inference.graph, self.training.graph):
+            for name, entries in looked_up(graph):
+                low, high = found.get(name, (0, entries - 1))
+                found[name] = low, min(high, entries - 1)
+        return found
 
     # --- graphs
 
@@ -379,8 +394,8 @@ class Blueprint:
         return self.layout.place(key, kind, like)
 
     def _checks(self, used: Sequence[str]) -> tuple[Lowered, str | None]:
-        """Kernels that find a class index or a length out of range before anything reads it."""
-        fields = [field for f in used if (field := self.inference.fields[f]).classes is not None or field.most is not None]
+        """Kernels that find a whole number out of its range before anything reads it."""
+        fields = [field for f in used if (field := self.inference.fields[f]).name in self.limits]
         if not fields:
             return Lowered([], {}), None
         build = Build(Graph("checks"), self.real, NOWHERE)
@@ -389,9 +404,10 @@ class Blueprint:
             if entry not in fields:
                 continue
             value = build.add_op(Source("input", entry.name, entry.type))
-            low, high = (0, entry.classes) if entry.most is None else (1, entry.most + 1)
-            outside = build.apply("or", build.lt(value, build.constant(low, I32)), build.apply("ge", value, build.constant(high or 0, I32)))
-            bad = build.add_op(Reduce("any", (0,)), outside)
+            low, high = self.limits[entry.name]
+            whole = build.cast(value, I32)
+            outside = build.apply("or", build.lt(whole, build.constant(low, I32)), build.apply("ge", whole, build.constant(high + 1, I32)))
+            bad = build.add_op(Reduce("any", tuple(range(entry.type.rank))), outside)
             fault = build.apply("max", fault, build.select(bad, build.constant(number, I32), build.constant(0, I32)))
         build.graph.outputs["output:fault"] = fault
         lowered = self._lower(optimise(build.graph))
@@ -428,6 +444,18 @@ def mean_over_batch(build: Build, value: int) -> int:
         return value
     build.where = build.graph[value].where
     return build.div(build.sum(value, [0]), build.extent(BATCH))
+
+
+def looked_up(graph: Graph) -> Iterator[tuple[str, int]]:
+    """The inputs whose elements number the rows of a table as they are, with how many rows that has."""
+    for node in graph:
+        if isinstance(node.op, Take):
+            index = node.inputs[1]
+            while graph[index].op.has(Trait.VIEW) or isinstance(graph[index].op, Cast):
+                index = graph[index].inputs[0]
+            source, entries = graph[index].op, graph.type(node.inputs[0]).shape[0]
+            if isinstance(source, Source) and source.kind == "input" and isinstance(entries, int):
+                yield source.label, entries
 
 
 def _copied(graph: Graph) -> Graph:

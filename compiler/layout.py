@@ -60,13 +60,13 @@ def _rows(key: str, kind: TensorType) -> Placement:
 def panelled_parameters(graphs: Iterable[Graph]) -> frozenset[str]:
     """Keys of the parameters that can live in panels of columns, the layout their products want.
 
-    Such a parameter is, in some graph, the factor of a contraction whose last axis is the result's, and nowhere sliced, reshaped or
-    read along other axes, which panels cannot express.
+    Such a parameter is, in some graph, the factor of a contraction whose last axis is the result's, and nowhere sliced, reshaped, taken
+    rows from or read along other axes, which panels cannot express.
     """
     wanted: set[str] = set()
     refused: set[str] = set()
     for key, op, position in (use for graph in graphs for use in _matrix_uses(graph)):
-        if op.has(Trait.VIEW):
+        if op.has(Trait.VIEW | Trait.LOOKUP):
             refused.add(key)
         elif isinstance(op, Contract) and op.out and (op.left, op.right)[position][-1] == op.out[-1]:
             wanted.add(key)

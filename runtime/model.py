@@ -296,10 +296,10 @@ class Model:
         field = self._fields[name]
         if field.most is not None:
             check_lengths(values, field)
-        classes = field.classes or 0
-        wrong = np.flatnonzero((values < 0) | (values >= classes))
-        shown = f": row {wrong[0]} holds {values[wrong[0]]}" if wrong.size else ""
-        raise DataError(f"`{name}` has a class index outside 0..{classes - 1}{shown}")
+        high = self.blueprint.limits[name][1]
+        wrong = np.argwhere((values < 0) | (values > high))
+        shown = f": row {wrong[0][0]} holds {values[tuple(wrong[0])]}" if wrong.size else ""
+        raise DataError(f"`{name}` has {'a class index' if field.classes else 'an index'} outside 0..{high}{shown}")
 
     # --- rows in
 

@@ -106,7 +106,8 @@ def _fitted(field: Field, room: Field, array: Array, lengths: Array, origin: Ori
     if beyond.size:
         row = int(beyond[0])
         raise DataError(f"{origin.place(room.name, row)} is {int(lengths[row])}, and `{field.name}` has {array.shape[1]} times")
-    whole = np.zeros((len(array), field.shape[0], *array.shape[2:]), dtype=array.dtype)
+    filler = array.flat[0] if array.size and array.dtype.kind == "U" else np.zeros((), array.dtype)  # a label that is known
+    whole = np.full((len(array), field.shape[0], *array.shape[2:]), filler, dtype=array.dtype)
     some = min(field.shape[0], array.shape[1])
     inside = np.arange(some) < lengths[:, None]
     np.copyto(whole[:, :some], array[:, :some], where=inside.reshape(*inside.shape, *[1] * (array.ndim - 2)))

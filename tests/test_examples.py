@@ -11,7 +11,7 @@ from repository import EXAMPLES
 import ranvier as rv
 
 FILES = sorted(EXAMPLES.glob("*.nn"), key=lambda file: file.name)
-LEAST = {"digits": 0.6, "fashion": 0.6, "resnet20": 0.5, "vowels": 0.5, "mycell": 0.5}
+LEAST = {"digits": 0.6, "fashion": 0.6, "resnet20": 0.5, "vowels": 0.5, "mycell": 0.5, "chars": 0.2}
 """Accuracy after two epochs: far above guessing, far below that of a whole training."""
 EPOCHS = {"mycell": 6, "vowels": 10}
 """Of the examples that need more than two."""
@@ -35,7 +35,7 @@ def test_an_example_learns_and_is_read_again(file: Path, tmp_path: Path) -> None
     found = loaded.predict({name: np.ones((3, *field.shape), field.numpy) for name, field in inputs.items()})
     assert found.shape[0] == 3
     assert np.isfinite(found).all()
-    if file.stem in LEAST:
+    if file.stem in LEAST and found.ndim == 2:
         np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
 
 

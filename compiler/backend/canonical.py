@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..kernels.model import Access, Axis, Contract, Index, Instruction, Kernel, Load, Nest, Store, kernel_axes, loads, stores
+from ..kernels.model import Access, Axis, Contract, Index, Instruction, Kernel, Load, Lookup, Nest, Store, loads, reached_axes, stores
 from ..kernels.program import Buffer, Turn
 
 
@@ -47,7 +47,7 @@ def canonical(kernel: Kernel, buffers: Mapping[str, Buffer]) -> Canonical:
     starts = {region: _start(region, regions, accesses, buffers) for region in dict.fromkeys(regions[a.buffer] for a in accesses)}
     numbers = {region: f"b{n}" for n, region in enumerate(starts)}
     moved = {name: (numbers[region], buffers[name].offset - starts[region]) for name, region in regions.items()}
-    axes = {axis.name: f"i{n}" for n, axis in enumerate(kernel_axes(kernel))}
+    axes = {axis.name: f"i{n}" for n, axis in enumerate(reached_axes(kernel))}
     places = {numbers[region]: Place(buffers[region].space, start, buffers[region].turn) for region, start in starts.items()}
     return Canonical(_renamed(kernel, Names(axes, moved)), places)
 
@@ -75,6 +75,10 @@ def _start(region: str, regions: Mapping[str, str], accesses: list[Access], buff
 
 
 def _renamed(kernel: Kernel, names: Names) -> Kernel:
+    if isinstance(kernel, Lookup):
+        entry, feature = _axes((kernel.entry, kernel.feature), names)
+        index, table, rows = (_access(a, names) for a in (kernel.index, kernel.table, kernel.rows))
+        return Lookup(_axes(kernel.axes, names), entry, feature, index, table, rows, kernel.add)
     body = tuple(_instruction(i, names) for i in kernel.body)
     written = tuple(Store(_access(s.access, names), s.value) for s in kernel.stores)
     if isinstance(kernel, Nest):

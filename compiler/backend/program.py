@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..deadline import check
-from ..kernels.model import Contract, Kernel
+from ..kernels.model import Contract, Kernel, Lookup
 from ..kernels.program import Program
 from . import jit
 from .cache import cached_objects
@@ -16,6 +16,7 @@ from .canonical import Canonical, canonical
 from .contract import emit_contract
 from .entry import Call, Layout, body_text, epoch_text
 from .executable import Executable, body_symbol, epoch_symbol, link
+from .lookup import emit_lookup
 from .nest import emit_nest
 from .schedule import SERIAL, Step, partition, plan, row_units
 from .target import Target
@@ -106,7 +107,7 @@ def emit(kernel: Kernel, target: Target, capacity: int, threads: int, *, loop: b
     """The function of a kernel, by the generator of its kind."""
     if isinstance(kernel, Contract):
         return emit_contract(kernel, target, partition=partition(kernel, target, capacity, threads, loop=loop))
-    return emit_nest(kernel, target)
+    return emit_lookup(kernel, target) if isinstance(kernel, Lookup) else emit_nest(kernel, target)
 
 
 def _emit_all(kernels: Sequence[tuple[Kernel, bool]], target: Target, capacity: int, threads: int) -> list[Emitted]:

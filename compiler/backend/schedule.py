@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from ..deadline import check
 from ..ir.elementwise import ROWS
 from ..ir.types import BATCH
-from ..kernels.model import Access, Apply, Axis, Contract, Fold, Kernel, Nest, kernel_axes, loads, points, stores
+from ..kernels.model import Access, Apply, Axis, Contract, Fold, Kernel, Lookup, Nest, kernel_axes, loads, points, reached_axes, stores
 from ..kernels.program import Buffer, Program
 from .target import Target
 from .text import Grid
@@ -142,6 +142,8 @@ def work(kernel: Kernel, capacity: int) -> int:
 
 
 def _folded(kernel: Kernel) -> tuple[Axis, ...]:
+    if isinstance(kernel, Lookup):
+        return ()
     return kernel.k if isinstance(kernel, Contract) else kernel.over
 
 
@@ -188,6 +190,8 @@ def _columns_pay(kernel: Contract, target: Target, capacity: int, threads: int) 
 
 def _counted(kernel: Kernel) -> tuple[Axis, ...]:
     """The loops that are cut when a kernel is shared by rows: those that hold the batch axis; nothing when none does."""
+    if isinstance(kernel, Lookup):
+        return kernel.axes if not kernel.add and any(a.extent == BATCH for a in kernel.axes) else ()
     candidates = (kernel.axes,) if isinstance(kernel, Nest) else (kernel.batch, kernel.m)
     return next((axes for axes in candidates if any(a.extent == BATCH for a in axes)), ())
 
@@ -302,7 +306,7 @@ def _in_blocks(kernel: Kernel, grid: Grid, touches: Sequence[Touch]) -> bool:
     """Whether a kernel may be run on a block of rows after the other at little cost."""
     if row_units(kernel, grid) is None or sum(t.high - t.low for t in touches if not t.stride) > SHARED_BYTES:
         return False
-    return isinstance(kernel, Nest) or points(tuple(a for a in kernel.m if a.extent != BATCH), {}) >= LEAST_POINTS
+    return not isinstance(kernel, Contract) or points(tuple(a for a in kernel.m if a.extent != BATCH), {}) >= LEAST_POINTS
 
 
 def _block(stretch: Sequence[Step], touches: Sequence[tuple[Touch, ...]], capacity: int) -> int:
@@ -331,7 +335,7 @@ def _modes(kernel: Kernel, grid: Grid, cost: int) -> tuple[str, ...]:
 
 def _touches(kernel: Kernel, buffers: Mapping[str, Buffer], capacity: int) -> tuple[Touch, ...]:
     """Everything that a kernel touches at full capacity."""
-    axes = [a for a in kernel_axes(kernel) if a.extent != 0]
+    axes = [a for a in reached_axes(kernel) if a.extent != 0]
     row = _row_axis(kernel)
     found = [_touch(a, False, axes, row, buffers[a.buffer], capacity) for a in loads(kernel)]
     found += [_touch(a, True, axes, row, buffers[a.buffer], capacity) for a in stores(kernel)]

@@ -299,7 +299,7 @@ class Elaborator(Expressions):
     def dims(self, type_: TypeExpression | None, scope: Scope) -> tuple[int, ...]:
         """The numbers of a declared shape."""
         result: list[int] = []
-        for number, dim in enumerate((type_.dims or ()) if type_ else ()):
+        for number, dim in enumerate(type_.axes if type_ else ()):
             if not number and is_batch(dim):
                 continue
             size = self.integer(dim, scope)
@@ -316,7 +316,7 @@ class Elaborator(Expressions):
 
     def named(self, node: int, type_: TypeExpression | None, scope: Scope, classes: int | None = None) -> Tensor:
         """A tensor whose axes are labelled by the names in its declared shape."""
-        dims = [d for d in (type_.dims or ()) if not is_batch(d)] if type_ else []
+        dims = [d for d in type_.axes if not is_batch(d)] if type_ else []
         names = [scope.labels.get(d.span.text) or fresh_label(d.span.text) for d in dims]
         return Tensor(node, tuple(names), classes)
 
@@ -422,12 +422,12 @@ class Elaborator(Expressions):
         if name in self.context.fields:
             self.context.refuse("duplicate-name", f"`{name}` is declared twice", statement.name.span)
         classes = None
-        for dim in type_.dims or ():
+        for dim in type_.axes:
             if is_length(dim, scope.values, self.library):
                 self.length(statement, dim, scope)
         if type_.dtype == "class":
             classes = self.class_count(type_, scope)
-            kind = TensorType(I32, (BATCH,))
+            kind = TensorType(I32, (BATCH, *self.dims(type_, scope)))
         elif type_.dtype in ("u8", "i32", "f32", "f64", "bool"):
             dtype = DTYPES[type_.dtype]
             kind = TensorType(self.context.real if dtype.is_float else dtype, (BATCH, *self.dims(type_, scope)))
@@ -435,19 +435,22 @@ class Elaborator(Expressions):
             known = ("u8", "i32", "f32", "f64", "bool", "class")
             help_ = did_you_mean(type_.dtype or "", known) or "write for example `f32[4]` or `class[10]`"
             self.context.refuse("unknown-type", f"`{type_.span.text}` is no type of an array", type_.span, help=help_)
-        first = type_.dims[0] if type_.dims and classes is None else None
+        if type_.shape and classes is None:
+            message = f"`{type_.span.text}` has two lists: only a class has, such as `class[10][20]`"
+            self.context.refuse("unknown-type", message, type_.span)
+        first = type_.axes[0] if type_.axes else None
         own = self.owners.get(first.id) if isinstance(first, Name) else None
         self.context.fields[name] = Field(name, kind, classes, statement.span, own)
         if isinstance(statement, Target):
             self.context.targets.add(name)
         with self.at(statement.span):
             node = self.context.source("input", name, kind)
-        return self.named(node, type_ if classes is None else None, scope, classes)
+        return self.named(node, type_, scope, classes)
 
     def length(self, statement: Input | Target, dim: Name, scope: Scope) -> None:
         """An axis as long as each sample says, by an input of its own."""
         name, place = statement.name.id + SUFFIX, dim.span
-        if dim is not (statement.type.dims or (None,))[0]:
+        if dim is not statement.type.axes[0]:
             self.context.refuse(
                 "unsupported", f"only the first axis can be as long as each sample says, and `{dim.id}` is a later one", place
             )

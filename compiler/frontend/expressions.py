@@ -394,7 +394,7 @@ class Expressions:
                 node = build.slice_axis(node, axis + lead, start, stop, step)
         shape = build.type(node).shape
         node = build.reshape(node, tuple(d for a, d in enumerate(shape) if a - lead not in dropped))
-        return Tensor(node, tuple(a for n, a in enumerate(axes) if n not in dropped))
+        return Tensor(node, tuple(a for n, a in enumerate(axes) if n not in dropped), value.classes)
 
     # calls
 

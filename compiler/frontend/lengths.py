@@ -37,7 +37,7 @@ def length_names(library: Library, model: Definition) -> dict[str, str]:
     found: dict[str, str] = {}
     for statement in model.body:
         if isinstance(statement, Input | Target):
-            for dim in statement.type.dims or ():
+            for dim in statement.type.axes:
                 if is_length(dim, settings, library):
                     found.setdefault(dim.id, statement.name.id)
     return found

@@ -167,7 +167,7 @@ class Body:
 
     def lengths(self, type_: TypeExpression) -> None:
         """Names of lengths are bound by the input that has them first."""
-        for dim in type_.dims or ():
+        for dim in type_.axes:
             if is_length(dim, self.bound, self.library):
                 self.bound[dim.id] = dim.span
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from ..ir import elementwise
 from ..ir.op import ShapeError
 from ..ir.ops import Contract, Position
+from ..ir.take import Take
 from ..ir.types import BATCH, I32, U32, DType, Shape, elements, row_major
 from . import lengths
 from .binding import Bound, Signature, are_whole
@@ -119,7 +122,18 @@ def _reshape(e: Expressions, a: Bound) -> Value:
     if math.prod(e.context.body(x)) != math.prod(d for d in wanted if isinstance(d, int)):
         raise ShapeError(f"{e.context.spell(x)} has {math.prod(e.context.body(x))} elements and cannot become {list(wanted)}", (0,))
     batch: Shape = (BATCH,) if e.context.batched(x) else ()
-    return e.unnamed(e.context.build.reshape(x.node, (*batch, *wanted)))
+    found = e.unnamed(e.context.build.reshape(x.node, (*batch, *wanted)))
+    same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(e.context.body(x), wanted, strict=False))))
+    kept = [label if label in e.context.lengths else new for label, new in zip(x.axes[:same], found.axes, strict=False)]
+    return replace(found, axes=(*kept, *found.axes[same:]))
+
+
+def _take(e: Expressions, a: Bound) -> Value:
+    table, indices = a.tensor("table"), a.tensor("indices")
+    if e.context.batched(table):
+        e.context.refuse("shape-mismatch", "rows are taken from a table that is the same for every sample", a.values["table"][1])
+    node = e.context.build.add_op(Take(), table.node, indices.node)
+    return Tensor(node, (*indices.axes, table.axes[-1]))
 
 
 def _permute(e: Expressions, a: Bound) -> Value:
@@ -301,6 +315,7 @@ TABLE: dict[str, Signature] = {
     "concat": Signature(("values", "axis"), 1, _concat),
     "as_list": Signature(("value", "count", "least", "what"), 2, _as_list),
     "split": Signature(("x", "parts"), 2, _split),
+    "take": Signature(("table", "indices"), 2, _take),
     "einsum": Signature(("form", "a", "b"), 3, _einsum),
     "iota": Signature(("count",), 1, _iota),
     **WINDOWS,

@@ -148,10 +148,19 @@ Expression = Number | String | Boolean | Name | Ellipsis | Next | Unary | Binary
 
 @dataclass(frozen=True)
 class TypeExpression(Syntax):
-    """`u8[8, 8, 1]`, `class[10]`, `[..., inputs]`: element type (or None for any) and dimensions (or None for a bare `f32`)."""
+    """`u8[8, 8, 1]`, `class[10]`, `[..., inputs]`: element type (or None for any) and dimensions (or None for a bare `f32`).
+
+    `shape` are the axes of `class[10][T]`, a class for each of T places.
+    """
 
     dtype: str | None
     dims: tuple[Expression, ...] | None
+    shape: tuple[Expression, ...] = ()
+
+    @property
+    def axes(self) -> tuple[Expression, ...]:
+        """The axes of a sample."""
+        return self.shape if self.dtype == "class" else self.dims or ()
 
 
 # --- statements ----------------------------------------------------------------------------------------------------------------------

@@ -201,8 +201,8 @@ class _Builder:
     @staticmethod
     def type(values: list[Any]) -> syntax.TypeExpression:
         dtype = values[0].text if isinstance(values[0], Token) else None
-        dims = values[-1].items if isinstance(values[-1], syntax.Listing) else None
-        return syntax.TypeExpression(_cover(values), dtype, dims)
+        lists = [value.items for value in values if isinstance(value, syntax.Listing)]
+        return syntax.TypeExpression(_cover(values), dtype, lists[0] if lists else None, lists[1] if len(lists) > 1 else ())
 
     # --- expressions ---
 

@@ -41,6 +41,7 @@ class Trait(Flag):
     JOIN = auto()
     LOOP = auto()
     RESULT = auto()
+    LOOKUP = auto()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ..ir.elementwise import Cast, Elementwise, Select, StopGradient
 from ..ir.graph import Graph, Node
 from ..ir.op import Trait
 from ..ir.ops import Constant, Extent, Position, Reduce
-from ..ir.views import View
+from ..ir.views import Reshape, View
 from ..ir.windows import Pad
 from ..passes.fusion import base
 from .model import Access, Accumulator, Apply, Axis, Extents, Fold, Index, Instruction, Load
@@ -58,6 +58,8 @@ def is_placed(graph: Graph, places: Mapping[int, Placement], number: int) -> boo
     while graph[number].op.has(Trait.VIEW):
         if number in places or isinstance(graph[number].op, Pad):
             return True
+        if isinstance(graph[number].op, Reshape) and base(graph, number) in places:
+            return True  # the point that it shows may have no formula
         number = graph[number].inputs[0]
     return False
 

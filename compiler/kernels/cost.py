@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..ir.elementwise import ROWS
 from ..ir.types import BATCH
-from .model import Access, Apply, Axis, Contract, Fold, Index, Kernel, Load, extent, kernel_axes, loads, stores
+from .model import Access, Apply, Axis, Contract, Fold, Index, Kernel, Load, Lookup, Nest, extent, kernel_axes, loads, reached_axes, stores
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ def cost(kernel: Kernel, rows: int) -> Cost:
 def _flops(kernel: Kernel, sizes: dict[str, int]) -> int:
     """Products and sums, then the body: at every point what depends on a folded axis, once an output what does not."""
     axes = kernel_axes(kernel)
+    if isinstance(kernel, Lookup):
+        return math.prod(extent(a, sizes) for a in axes) if kernel.add else 0
     folded = () if isinstance(kernel, Contract) else kernel.over
     every = math.prod(extent(a, sizes) for a in axes)
     inner = math.prod(extent(a, sizes) for a in (kernel.k if isinstance(kernel, Contract) else folded))
@@ -43,7 +45,7 @@ def _flops(kernel: Kernel, sizes: dict[str, int]) -> int:
     return body + (2 * every if isinstance(kernel, Contract) else 0)
 
 
-def _inside(kernel: Kernel, folded: Sequence[Axis]) -> list[bool]:
+def _inside(kernel: Contract | Nest, folded: Sequence[Axis]) -> list[bool]:
     """For each instruction whether its work is done at every point of the folded axes; a fold's is, its result's users' is not."""
     names = {name for axis in folded for name in (axis.name, axis.name + "/")}
     varies: list[bool] = []
@@ -71,7 +73,7 @@ def _operations(instruction: object) -> int:
 
 
 def _bytes(kernel: Kernel, sizes: dict[str, int]) -> int:
-    axes = {axis.name: axis for axis in kernel_axes(kernel)}
+    axes = {axis.name: axis for axis in reached_axes(kernel)}
     return sum(_footprint(access, axes, sizes) for group in (loads(kernel), stores(kernel)) for access in dict.fromkeys(group))
 
 

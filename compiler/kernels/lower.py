@@ -18,6 +18,7 @@ from ..ir.graph import Graph, Node, rewrite
 from ..ir.op import Trait
 from ..ir.ops import Concat, Contract, Source
 from ..ir.scan import CARRY, OUTER, STACK, STEP, Result, Scan
+from ..ir.take import ScatterAdd
 from ..ir.types import Shape, TensorType
 from ..ir.views import Reshape
 from ..ir.windows import Pad, Weave
@@ -27,6 +28,7 @@ from .body import Body, access, identity, is_placed, place_of
 from .loops import LoopPlan, Moving, plan_loop, step_of
 from .model import Access, Axis, Constant, Extents, Kernel, Load, Nest, Store, kernel_axes, loads, stores
 from .model import Contract as ContractKernel
+from .model import Lookup as LookupKernel
 from .placement import Frame, Placement, blocked, dense, elements, framed, part_of, reshaped, strips, with_frame
 from .program import Buffer, Launch, Loop
 
@@ -89,7 +91,8 @@ class _Lowering:
         for name, number in self.graph.outputs.items():
             wanted = outputs[name]
             read_later = wanted.buffer in held and self.fusion.readers.get(number)
-            if number in self.fusion.home and number not in self.places and not read_later:
+            looked_up = self.graph[number].op.has(Trait.LOOKUP)
+            if number in self.fusion.home and number not in self.places and not read_later and not looked_up:
                 self.places[number] = wanted
             else:
                 self.extra.setdefault(number, []).append(wanted)
@@ -184,12 +187,26 @@ class _Lowering:
         first = self.graph[cluster.nodes[0]]
         if first.op.has(Trait.JOIN):
             self.join(first.id)
+        elif first.op.has(Trait.LOOKUP):
+            self.lookup(cluster, first)
         elif first.op.has(Trait.LOOP):
             self.loop(first, self.plans[first.id])
         elif cluster.contraction is not None:
             self.contraction(cluster, cluster.contraction)
         else:
             self.nest(cluster)
+
+    def lookup(self, cluster: Cluster, node: Node) -> None:
+        """Rows taken from a table, or added into one."""
+        add = isinstance(node.op, ScatterAdd)
+        first, second = (self.located(i) for i in node.inputs)
+        own = self.places[node.id]
+        table, index, rows = (own, first, second) if add else (first, second, own)
+        axes = domain_axes(rows.shape)
+        points, feature = axes[:-1], axes[-1]
+        entry = Axis("entry", table.shape[0])
+        accesses = [access(p, identity(a))[0] for p, a in ((index, points), (table, (entry, feature)), (rows, axes))]
+        self.add(LookupKernel(points, entry, feature, accesses[0], accesses[1], accesses[2], add), self.label(cluster), cluster.nodes)
 
     def loop(self, node: Node, plan: LoopPlan) -> None:
         """The kernels of a loop's body, run time after time, and what must be done before."""
@@ -467,6 +484,7 @@ class _Waiting:
 def _beside(launch: Launch, in_place: Mapping[str, Placement], temporaries: dict[str, Placement]) -> tuple[Launch, list[Launch]]:
     """The launch with its in-place stores redirected to temporaries, and the copies that finish the work."""
     kernel, copies, written = launch.kernel, [], []
+    assert not isinstance(kernel, LookupKernel), "what a lookup gives lies in a buffer of its own"
     for store in kernel.stores:
         name = store.access.buffer
         if name not in in_place:

@@ -163,18 +163,62 @@ class Contract:
     dtype: DType
 
 
-Kernel = Nest | Contract
+@dataclass(frozen=True)
+class Lookup:
+    """rows[point, feature] = table[index[point], feature] at every point of `axes`; or, to `add`, the table is made zero and then
+    table[index[point], feature] += rows[point, feature], points in row-major order.
+
+    The table has an entry along `entry`. An index outside it counts as the nearest inside.
+    """
+
+    axes: tuple[Axis, ...]
+    entry: Axis
+    feature: Axis
+    index: Access
+    table: Access
+    rows: Access
+    add: bool
+
+    @property
+    def entries(self) -> int:
+        """Rows of the table."""
+        assert isinstance(self.entry.extent, int)
+        return self.entry.extent
+
+    @property
+    def features(self) -> int:
+        """Columns of the table."""
+        assert isinstance(self.feature.extent, int)
+        return self.feature.extent
+
+    @property
+    def body(self) -> tuple[Instruction, ...]:
+        """Nothing is computed."""
+        return ()
+
+
+Kernel = Nest | Contract | Lookup
 
 
 def kernel_axes(kernel: Kernel) -> tuple[Axis, ...]:
     """All loops of a kernel, outer to inner."""
     if isinstance(kernel, Nest):
         return kernel.axes + kernel.over
+    if isinstance(kernel, Lookup):
+        return (*kernel.axes, kernel.feature)
     return (*kernel.batch, *kernel.m, kernel.n, *kernel.k)
+
+
+def reached_axes(kernel: Kernel) -> tuple[Axis, ...]:
+    """All axes along which a kernel may reach elements: its loops, and the entries of a table."""
+    return (*kernel_axes(kernel), kernel.entry) if isinstance(kernel, Lookup) else kernel_axes(kernel)
 
 
 def loads(kernel: Kernel) -> Iterator[Access]:
     """Every access that a kernel reads, in order."""
+    if isinstance(kernel, Lookup):
+        yield kernel.index
+        yield kernel.rows if kernel.add else kernel.table
     if isinstance(kernel, Contract):
         yield kernel.a
         yield kernel.b
@@ -185,6 +229,9 @@ def loads(kernel: Kernel) -> Iterator[Access]:
 
 def stores(kernel: Kernel) -> Iterator[Access]:
     """Every access that a kernel writes, in order."""
+    if isinstance(kernel, Lookup):
+        yield kernel.table if kernel.add else kernel.rows
+        return
     for store in kernel.stores:
         yield store.access
 
@@ -200,6 +247,8 @@ def rename(kernel: Kernel, names: Mapping[str, str]) -> Kernel:
     def moved(access: Access) -> Access:
         return replace(access, buffer=names.get(access.buffer, access.buffer))
 
+    if isinstance(kernel, Lookup):
+        return replace(kernel, index=moved(kernel.index), table=moved(kernel.table), rows=moved(kernel.rows))
     body = tuple(Load(moved(i.access)) if isinstance(i, Load) else i for i in kernel.body)
     written = tuple(Store(moved(s.access), s.value) for s in kernel.stores)
     if isinstance(kernel, Nest):

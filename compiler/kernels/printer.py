@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from .model import Access, Accumulator, Apply, Axis, Constant, Extents, Fold, Index, Instruction, Kernel, Load, Nest
+from .model import (
+    Access,
+    Accumulator,
+    Apply,
+    Axis,
+    Constant,
+    Contract,
+    Extents,
+    Fold,
+    Index,
+    Instruction,
+    Kernel,
+    Load,
+    Lookup,
+    Nest,
+    kernel_axes,
+)
 
 
 def print_kernel(kernel: Kernel) -> str:
     """The whole kernel; `%n` is the n-th instruction of the body, `acc` the finished sum of a contraction."""
+    if isinstance(kernel, Lookup):
+        return "\n".join(_lookup(kernel))
     lines = _heading(kernel)
     lines += [f"  %{number} = {_instruction(each)}" for number, each in enumerate(kernel.body)]
     lines += [f"  {_access(store.access)} = %{store.value}" for store in kernel.stores]
@@ -17,13 +35,21 @@ def loops(kernel: Kernel) -> str:
     """The loops in one line: `batch, 128 over 64`."""
     if isinstance(kernel, Nest):
         outer, folded = kernel.axes, kernel.over
+    elif isinstance(kernel, Lookup):
+        outer, folded = kernel_axes(kernel), ()
     else:
         outer, folded = (*kernel.batch, *kernel.m, kernel.n), kernel.k
     text = " x ".join(str(a.extent) for a in outer) or "1"
     return text + (" over " + " x ".join(str(a.extent) for a in folded) if folded else "")
 
 
-def _heading(kernel: Kernel) -> list[str]:
+def _lookup(kernel: Lookup) -> list[str]:
+    table, rows = _access(kernel.table), _access(kernel.rows)
+    index = f"{kernel.entry.name} = {_access(kernel.index)}"
+    return [f"for {_axes(kernel_axes(kernel))}", f"  {index}", f"  {table} += {rows}" if kernel.add else f"  {rows} = {table}"]
+
+
+def _heading(kernel: Nest | Contract) -> list[str]:
     if isinstance(kernel, Nest):
         over = f" over {_axes(kernel.over)}" if kernel.over else ""
         return [f"for {_axes(kernel.axes)}{over}"]

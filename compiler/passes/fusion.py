@@ -23,7 +23,7 @@ from ..ir.types import Shape
 from ..ir.views import Broadcast, Reshape
 from ..ir.windows import Pad, Weave
 
-PLACED = Trait.CONTRACTION | Trait.JOIN | Trait.LOOP
+PLACED = Trait.CONTRACTION | Trait.JOIN | Trait.LOOP | Trait.LOOKUP
 """What reads its operands in places of its own."""
 LIGHT_FLOPS = 4
 LIGHT_LOADS = 2
@@ -217,7 +217,7 @@ class _Fuser:
         """True when the node's points are the cluster's and it reads the cluster's values where they are made."""
         if len(cluster.nodes) >= MOST_NODES or cluster.reads >= MOST_READS:
             return False
-        if cluster.nodes and self.graph[cluster.nodes[0]].op.has(Trait.JOIN | Trait.LOOP):
+        if cluster.nodes and self.graph[cluster.nodes[0]].op.has(Trait.JOIN | Trait.LOOP | Trait.LOOKUP):
             return False
         if isinstance(node.op, Reduce):
             shape = self.graph.type(node.inputs[0]).shape
@@ -321,6 +321,8 @@ def print_fusion(fusion: Fusion) -> str:
         kind = "contract" if cluster.contraction is not None else "reduce" if cluster.over else "map"
         if fusion.graph[cluster.nodes[0]].op.has(Trait.LOOP):
             kind = "loop"
+        if fusion.graph[cluster.nodes[0]].op.has(Trait.LOOKUP):
+            kind = "lookup"
         over = f" over {list(cluster.over)}" if cluster.over else ""
         lines.append(f"  {kind} {list(cluster.domain)}{over} {{")
         for number in cluster.nodes:

@@ -15,20 +15,29 @@ from dataclasses import dataclass, replace
 from ..ir.elementwise import Cast, Elementwise, Select, StopGradient
 from ..ir.graph import Graph, Node
 from ..ir.op import Op, Trait
-from ..ir.ops import Concat, Constant, Contract, Position, Reduce
-from ..ir.scan import over_time, time_axis
+from ..ir.ops import Concat, Constant, Contract, Position, Reduce, Source
+from ..ir.scan import OUTER, over_time, time_axis
+from ..ir.take import Take
 from ..ir.types import TensorType
 from ..ir.views import Broadcast, Reshape, Slice, Transpose
 
 ALIKE = (Elementwise, Select, Cast, StopGradient, Concat)
 """Operations whose operands all need the time axis when one has it."""
 
-LIFTED = (*ALIKE, Contract, Reduce, Broadcast, Reshape, Slice, Transpose, Constant, Position)
+LIFTED = (*ALIKE, Contract, Reduce, Broadcast, Reshape, Slice, Transpose, Constant, Position, Take)
 
 
 def liftable(body: Graph, number: int, given: Set[int]) -> bool:
     """Whether a value can be made for all times from `given` ones."""
-    return all(isinstance(body[n].op, LIFTED) for n in between(body, [number], given) - given)
+    return all(_has_rule(body, body[n]) for n in between(body, [number], given) - given)
+
+
+def _has_rule(body: Graph, node: Node) -> bool:
+    """A table is the same at all times."""
+    if isinstance(node.op, Take):
+        source = body[node.inputs[0]].op
+        return isinstance(source, Source) and source.kind == OUTER
+    return isinstance(node.op, LIFTED)
 
 
 def between(body: Graph, roots: Iterable[int], given: Set[int]) -> set[int]:
@@ -89,7 +98,7 @@ class Lift:
         """The operation on values that have the time axis."""
         time = time_axis(operands[0]) if operands else 0
         match op:
-            case Elementwise() | Select() | Cast() | StopGradient():
+            case Elementwise() | Select() | Cast() | StopGradient() | Take():
                 return op
             case Concat():
                 return Concat(moved(op.axis, time))

@@ -23,6 +23,7 @@ from ..ir.loop_writer import LoopWriter
 from ..ir.op import Trait
 from ..ir.ops import Contract, Reduce, Source
 from ..ir.scan import CARRY, FINAL, OUTER, STACK, STEP, Result, Scan, final, over_time, stack, time_axis
+from ..ir.take import ScatterAdd, Take
 from ..ir.views import Broadcast, Reshape, Slice, Transpose
 from .lifting import Lift, Lifted, between, is_plain, liftable, moved, with_time
 
@@ -210,7 +211,7 @@ def _hoisted(loop: _Loop) -> Mapping[Result, int]:
     for node in body:
         if node.id in carrying or node.id in given or node.id not in needed or not liftable(body, node.id, given):
             continue
-        if node.id in stepping and isinstance(node.op, Contract):
+        if node.id in stepping and isinstance(node.op, Contract | Take):
             loop.numbers[node.id] = loop.writer.step(lift.value(node.id).number)
         elif node.id not in stepping and not is_plain(node.op):
             loop.numbers[node.id] = loop.writer.outer(lift.value(node.id).number)
@@ -289,7 +290,7 @@ def _can_sum(body: Graph, number: int) -> bool:
     node = body[number]
     stepping = body.descendants([n for key, n in body.sources().items() if not key.startswith(OUTER)])
     match node.op:
-        case Contract():
+        case Contract() | ScatterAdd():
             return all(i in stepping for i in node.inputs)
         case Reduce(kind="sum"):
             return node.inputs[0] in stepping
@@ -304,7 +305,7 @@ def _factors(body: Graph, number: int) -> set[int]:
     pending, found = [number], set[int]()
     while pending:
         node = body[pending.pop()]
-        if isinstance(node.op, Contract | Reduce):
+        if isinstance(node.op, Contract | Reduce | ScatterAdd):
             found |= {i for i in node.inputs if not _is_source(body, i)}
         else:
             pending += node.inputs
@@ -318,6 +319,8 @@ def _total(loop: _Loop, lift: Lift, number: int) -> int:
     if isinstance(node.op, Contract):
         op = with_time(node.op, None, kinds, (True, True))
         return loop.graph.add(op, [lift.sequence(i) for i in node.inputs], node.where)
+    if isinstance(node.op, ScatterAdd):
+        return loop.graph.add(node.op, [lift.sequence(i) for i in node.inputs], node.where)
     if isinstance(node.op, Reduce):
         time = time_axis(kinds[0])
         axes = tuple(sorted({time, *(moved(a, time) for a in node.op.axes)}))

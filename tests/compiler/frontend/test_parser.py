@@ -50,6 +50,8 @@ def shape(node: object) -> object:
             return value
         case syntax.Ellipsis():
             return ...
+        case syntax.TypeExpression(dtype=dtype, dims=dims, shape=()):
+            return ("TypeExpression", dtype, shape(dims))
         case syntax.Binary(op=op, left=left, right=right):
             return (op, shape(left), shape(right))
         case syntax.Unary(op=op, operand=operand):
@@ -140,6 +142,7 @@ def test_an_integer_stays_an_integer_and_a_percentage_is_marked() -> None:
     ("text", "expected"),
     [
         ("input  image: u8[8, 8, 1]", ("Input", "image", ("TypeExpression", "u8", (8, 8, 1)))),
+        ("input text: class[80][T]", ("Input", "text", ("TypeExpression", "class", (80,), ("T",)))),
         ("target digit: class[10]", ("Target", "digit", ("TypeExpression", "class", (10,)))),
         ("input x: f32", ("Input", "x", ("TypeExpression", "f32", None))),
         ("input x: f32[]", ("Input", "x", ("TypeExpression", "f32", ()))),
