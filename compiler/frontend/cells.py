@@ -14,9 +14,9 @@ from ..ir.graph import Graph
 from ..ir.loop_writer import LoopWriter
 from ..ir.ops import Position
 from ..ir.scan import Scan, final, stack
-from ..ir.types import BATCH, I32, TensorType
+from ..ir.types import BATCH, I32, TensorType, elements
 from ..source import Span
-from .context import Recurrence
+from .context import MAXIMUM_ELEMENTS, Recurrence
 from .lengths import length_of
 from .references import state_names
 from .syntax import Definition, Expression, NextState, State, TypeExpression
@@ -64,6 +64,7 @@ def run_over_time(elaborator: Elaborator, instance: Instance, arguments: Argumen
         loop = recurrence.writer.write(following, length, reverse=instance.reverse, where=outside.where)
         op = outside.graph[loop].op
         assert isinstance(op, Scan)
+        _check_size(elaborator, op, site.span)
         if instance.final:
             states = [elaborator.unnamed(outside.add_op(final(op, n), loop)) for n in range(op.carries)]
             found: Value = states[0] if len(states) == 1 else tuple(states)
@@ -72,6 +73,15 @@ def run_over_time(elaborator: Elaborator, instance: Instance, arguments: Argumen
             found = tuple(parts) if isinstance(value, tuple) else parts[0]
     elaborator.note_layer(instance, arguments, found, site)
     return found
+
+
+def _check_size(elaborator: Elaborator, op: Scan, place: Span) -> None:
+    """Whatever the body makes for a sample may be kept for all times."""
+    shapes = [node.type.shape for node in op.body if node.type.shape[:1] == (BATCH,)]
+    size = op.length * max((elements(shape[1:]) for shape in shapes), default=0)
+    if size > MAXIMUM_ELEMENTS:
+        message = f"{op.length} times of `{op.body.name}` have {size} elements, more than {MAXIMUM_ELEMENTS}"
+        elaborator.context.refuse("too-large", message, place)
 
 
 class _Inside:

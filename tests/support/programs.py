@@ -19,6 +19,17 @@ LAYERS = (
     "tower({n})",
     "(dense({n}) with l2 = 1e-2)",
 )
+SEQUENCES = (
+    "{x} -> rnn({n}) -> last",
+    "{x} -> rnn({n}, activation = softsign) -> last",
+    "{x} -> stack(gru({n}), 2) -> last",
+    "{x} -> lstm({n}, recurrent_dropout = 0.3) -> last",
+    "last(reverse(lstm({n}))({x}))",
+    "mean({x} -> gru({n}), over = [0])",
+    "final(rnn({n}))({x}, h = {v} -> dense({n}))",
+    "last(remembering({n})({x}, {v}))",
+    "max({x} -> dense({n}) -> tanh -> reverse(over = [0]) -> layernorm -> noting, over = [0])",
+)
 OPTIMIZERS = ("sgd(lr = 0.05, momentum = 0.9)", "adam(lr = 0.01)", "rmsprop", "adagrad")
 HELPERS = """
 layer standardized()(x: [n]) {
@@ -32,6 +43,22 @@ layer tower(units, depth = 2)(x) {
     }
     return y
 }
+cell remembering(units)(x: [inputs], fixed: [m]) {
+    param first: [units] ~ zeros
+    state h: [units] = first
+    state count = 0
+    gate = concat([x, h]) -> dense(units) -> sigmoid
+    next count = count + mean(gate)
+    next h = gate * h + (1 - gate) * (x -> dense(units) -> layernorm) + 0.1 * mean(fixed) / (1 + next count)
+    return next h
+}
+cell noting()(x: [n]) {
+    state best: [n] = -2
+    state mean: [n] = 0.5
+    if n > 2 { next mean = 0.7 * mean + 0.3 * x } else { next mean = x / 2 }
+    next best = max(best, x - next mean)
+    return best + next mean if x > 0 else next best
+}
 layer grid_share()(x: [h, w]) {
     return sum(x / (1 + sum(abs(x), over = [w])) - mean(x, over = [h]), over = [h]) + max(x, over = [w])[0]
 }
@@ -40,10 +67,11 @@ layer grid_share()(x: [h, w]) {
 
 @dataclass
 class Program:
-    """The text under construction: its statements, the vectors by name with their lengths, and rows for its fields."""
+    """The text under construction: its statements, the vectors by name with their lengths, sequences, and rows for its fields."""
 
     lines: list[str] = field(default_factory=list)
     vectors: list[tuple[str, int]] = field(default_factory=list)
+    sequences: list[str] = field(default_factory=list)
     data: dict[str, np.ndarray] = field(default_factory=dict)
     train: str = ""
 
@@ -69,17 +97,26 @@ def programs(draw: st.DrawFn) -> Program:
     if draw(st.booleans()):
         _shared(draw, made)
     for _ in range(draw(st.integers(2, 8))):
-        draw(st.sampled_from((_layer, _layer, _activation, _arithmetic, _reduction, _join, _choice, _repeat)))(draw, made)
+        draw(st.sampled_from((_layer, _over_time, _over_time, _activation, _arithmetic, _reduction, _join, _choice, _repeat)))(draw, made)
     _outputs(draw, made, chance)
     return made
 
 
 def _input(draw: st.DrawFn, made: Program, name: str, chance: np.random.Generator) -> None:
-    kind, size = draw(st.sampled_from(("f32", "f32", "u8", "i32", "class", "grid"))), draw(st.sampled_from((1, 2, 3, 5, 8, 17, 33)))
+    kind, size = (
+        draw(st.sampled_from(("f32", "f32", "u8", "i32", "class", "grid", "sequence"))),
+        draw(st.sampled_from((1, 2, 3, 5, 8, 17, 33))),
+    )
     if kind == "class":
         made.lines.append(f"input {name}: class[{size + 1}]")
         made.data[name] = chance.integers(0, size, ROWS).astype(np.int32)
         return made.let(f"{name} -> onehot({size + 1})", size + 1)
+    if kind == "sequence":
+        made.lines.append(f"input {name}: f32[{size}, 3]")
+        made.data[name] = chance.standard_normal((ROWS, size, 3)).astype(np.float32)
+        made.sequences.append(name)
+        units = draw(st.sampled_from((1, 4, 9)))
+        return made.let(f"{name} -> bidirectional(lstm({units})) -> last", 2 * units)
     if kind == "grid":
         made.lines.append(f"input {name}: f32[{size}, 3]")
         made.data[name] = chance.standard_normal((ROWS, size, 3)).astype(np.float32)
@@ -108,6 +145,14 @@ def _layer(draw: st.DrawFn, made: Program) -> None:
     name, size = _vector(draw, made)
     units, layer = draw(st.sampled_from((1, 2, 7, 16, 35))), draw(st.sampled_from(LAYERS))
     made.let(f"{name} -> {layer.format(n=units)}", units if "{n}" in layer else size)
+
+
+def _over_time(draw: st.DrawFn, made: Program) -> None:
+    """What a cell makes of a sequence, if there is one."""
+    if not made.sequences:
+        return _layer(draw, made)
+    units, (vector, _) = draw(st.sampled_from((1, 5, 16))), _vector(draw, made)
+    made.let(draw(st.sampled_from(SEQUENCES)).format(x=draw(st.sampled_from(made.sequences)), n=units, v=vector), units)
 
 
 def _activation(draw: st.DrawFn, made: Program) -> None:
