@@ -13,7 +13,7 @@ number of threads; the number given only weighs costs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from ..deadline import check
@@ -173,7 +173,7 @@ def partition(kernel: Contract, target: Target, capacity: int, threads: int, *, 
     if not counted:
         return "auto"
     rows = points(counted, {BATCH.name: capacity})
-    if capacity >= threads and rows >= threads * target.tile[0]:
+    if capacity >= threads and rows >= threads * (ROW_BLOCK if loop else target.tile[0]):
         return "batch" if counted is kernel.batch else "m"
     return "n"
 
@@ -223,7 +223,10 @@ def plan(program: Program, grids: Sequence[Grid], threads: int) -> tuple[Step, .
         return alone
     touches = [_touches(launch.kernel, program.buffers, program.capacity) for launch in program.launches]
     shared = _shared(program, grids, costs, touches) if may_share else alone
-    steps = shared if _pays(shared, costs, threads) else alone
+    idle = {loop for loop in program.loops if not _loop_pays(loop, shared, program, costs, threads)}
+    if idle and may_share:
+        shared = _shared(program, grids, costs, touches, idle)
+    steps = shared if _pays(shared, program, costs, threads) else alone
     return _in_stretches(steps, program, grids, touches) if may_block else steps
 
 
@@ -239,8 +242,10 @@ def _overflows(program: Program) -> bool:
     return sum(strides.values()) * program.capacity > BLOCK_BYTES
 
 
-def _shared(program: Program, grids: Sequence[Grid], costs: Sequence[int], touches: Sequence[tuple[Touch, ...]]) -> tuple[Step, ...]:
-    """The steps as a team runs them, each in the mode it prefers among those that need no barrier."""
+def _shared(
+    program: Program, grids: Sequence[Grid], costs: Sequence[int], touches: Sequence[tuple[Touch, ...]], alone: Set[int] = frozenset()
+) -> tuple[Step, ...]:
+    """The steps as a team runs them, each in the mode it prefers among those that need no barrier; loops in `alone` by one thread."""
     steps: list[Step] = []
     pending = Pending(program.buffers)
     for n, launch in enumerate(program.launches):
@@ -248,7 +253,7 @@ def _shared(program: Program, grids: Sequence[Grid], costs: Sequence[int], touch
         if n == program.checks:
             pending.clear()
         cost = costs[n] // program.turns(launch)
-        modes = (SERIAL,) if n < program.checks else _modes(launch.kernel, grids[n], cost)
+        modes = (SERIAL,) if n < program.checks or launch.loop in alone else _modes(launch.kernel, grids[n], cost)
         free = [mode for mode in modes if not pending.conflicts(mode, touches[n])]
         mode = free[0] if free else modes[0]
         if not free:
@@ -318,11 +323,19 @@ def _block(stretch: Sequence[Step], touches: Sequence[tuple[Touch, ...]], capaci
     return rows if rows < capacity else 0
 
 
-def _pays(steps: Sequence[Step], costs: Sequence[int], threads: int) -> bool:
+def _pays(steps: Sequence[Step], program: Program, costs: Sequence[int], threads: int) -> bool:
     """Whether what sharing saves exceeds what waiting costs."""
     shared = sum(cost for step, cost in zip(steps, costs, strict=True) if step.mode != SERIAL)
-    waiting = WAKING + BARRIER * sum(step.barrier for step in steps)
+    waiting = WAKING + BARRIER * sum(step.barrier * program.turns(program.launches[step.launch]) for step in steps)
     return shared * (threads - 1) // threads > waiting
+
+
+def _loop_pays(loop: int, steps: Sequence[Step], program: Program, costs: Sequence[int], threads: int) -> bool:
+    """Whether sharing the kernels of a loop saves more than its barriers cost, at every time."""
+    own = [step for step in steps if program.launches[step.launch].loop == loop]
+    turns = program.loops[loop].turns
+    shared = sum(costs[step.launch] for step in own if step.mode != SERIAL) // turns
+    return shared * (threads - 1) // threads > BARRIER * sum(step.barrier for step in own)
 
 
 def _modes(kernel: Kernel, grid: Grid, cost: int) -> tuple[str, ...]:
