@@ -198,7 +198,10 @@ class Blueprint:
         if "predict" not in graph.outputs:
             place = self.unit.model.name.span
             raise SourceError([Diagnostic("no-output", f"the model `{self.unit.model.name.id}` has no `predict`", place)])
-        graph.outputs = {"output:predict": graph.outputs["predict"]}
+        value = graph.outputs["predict"]
+        if not batched(graph.type(value).shape):
+            value = Build(graph, self.real, graph[value].where).broadcast_to(value, (BATCH, *graph.type(value).shape))
+        graph.outputs = {"output:predict": value}
         return graph
 
     @cached_property

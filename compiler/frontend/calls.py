@@ -10,6 +10,7 @@ from ..source import Span
 from . import primitives
 from .library import Library
 from .references import state_names
+from .sequence_primitives import MAKERS
 from .syntax import Argument, Call, Definition, Expression, Listing, Name, Parameter, Pipe, With
 
 
@@ -35,6 +36,8 @@ def check_call(library: Library, call: Call | Pipe, is_open: Callable[[str], boo
     if not lists:
         return []
     place = call.right.span if stage is None else stage.span
+    if isinstance(callee, Name) and callee.id in MAKERS and library.lookup(callee.id) is None:
+        return list(_check(lists[0], 0, arguments, place))  # what it makes is applied
     if len(lists) == 1:
         return list(_check(lists[0], 1, arguments, place))
     return [*_check(lists[0], 0, arguments, place), *_check(lists[1], 1, (), place)]

@@ -437,8 +437,11 @@ class Expressions:
             target = self.callee(right.callee, scope)
             if isinstance(left, Poison) or isinstance(target, Poison):
                 return POISON
-            if isinstance(target, Primitive) or (isinstance(target, Function) and target.definition.settings is None):
+            if isinstance(target, Primitive | Instance) or (isinstance(target, Function) and target.definition.settings is None):
                 positional, named = self.arguments(right.arguments, scope)
+                if isinstance(target, Primitive) and positional and isinstance(positional[0][0], Instance):
+                    made = self.invoke(target, (positional, named), right, scope)  # another direction of a cell, say: it is applied
+                    return self.invoke(made, ([first], {}), right, scope)
                 return self.invoke(target, ([first, *positional], named), right, scope)
         target = self.evaluate(right, scope) if not isinstance(right, Name) else self.callee(right, scope)
         if isinstance(left, Poison) or isinstance(target, Poison):

@@ -92,6 +92,9 @@ def _at_end(e: Expressions, x: Tensor) -> Tensor:
     return Tensor(build.reshape(one, (*shape[:lead], *shape[lead + 1 :])), x.axes[1:], x.classes)
 
 
+MAKERS = ("final", "another")
+"""Primitives that make a layer of a layer: `x -> final(cell)` applies what they make."""
+
 SEQUENCES: dict[str, Signature] = {
     "reverse": Signature(WINDOWS["reverse"].names, 1, _reverse),
     "final": Signature(("cell",), 1, _final),
