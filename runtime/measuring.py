@@ -65,8 +65,9 @@ def _filled(model: Model, name: str) -> Entry:
     for key in model.blueprint.layout.places["input"]:
         field = model.fields[key.removeprefix("input:")]
         rows = model.memory.rows(key)
-        high = field.classes or (2 if field.dtype.kind == "b" else 100)
-        rows[...] = generator.standard_normal(rows.shape) if field.dtype.is_float else generator.integers(0, high, rows.shape)
+        low, high = model.blueprint.limits.get(field.name, (0, 1 if field.dtype.kind == "b" else 99))
+        low = high if field.most is not None else low  # sequences are as long as there is room
+        rows[...] = generator.standard_normal(rows.shape) if field.dtype.is_float else generator.integers(low, high + 1, rows.shape)
     entry = model.entry(name)
     entry.context[0] = model.capacity
     return entry
