@@ -34,7 +34,7 @@ class Moving:
         bytes_ = base.dtype.bytes
         last = self.slots - 1 if self.slots else self.phase + self.turns - 1
         turn = Turn(self.stride * bytes_, self.phase, self.slots, (last * self.stride + self.elements) * bytes_)
-        return Buffer(self.place.buffer, base.dtype, self.elements, base.space, base.offset, turn)
+        return Buffer(self.place.buffer, base.dtype, self.elements, base.space, base.offset, turn, base.name)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def lifetimes(
     What a loop touches lives as long as the loop runs. `names` are those of the buffers behind buffers that move with time.
     """
     spans: dict[str, tuple[int, int]] = {}
-    ends = _loop_ends(launches)
+    ends = loop_ends(launches)
     for number, launch in enumerate(launches):
         begin, end = ends.get(launch.loop, (number, number))
         for used in buffers(launch.kernel):
@@ -54,7 +54,7 @@ def lifetimes(
     ]
 
 
-def _loop_ends(launches: Sequence[Launch]) -> dict[int, tuple[int, int]]:
+def loop_ends(launches: Sequence[Launch]) -> dict[int, tuple[int, int]]:
     """The first and the last launch of every loop."""
     ends: dict[int, tuple[int, int]] = {}
     for number, launch in enumerate(launches):
