@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from benchmarked import layers, reference, with_ranvier, work
 SMALL = layers.RESNET_20[:5] + layers.residual(32, stride=2, projection=True) + (layers.MaxPool(), layers.Flatten(), layers.Dense(7))
 SHAPE = (9, 6, 3)
 NETWORKS = {network.name: network for network in work.NETWORKS}
+PACKAGES = {"with_pytorch": ("torch",), "with_jax": ("jax",), "with_onnxruntime": ("onnxruntime", "onnx")}
 
 
 def some_averages(tree: Any, random: np.random.Generator) -> Any:
@@ -54,3 +56,15 @@ def test_kinds_see_into_blocks() -> None:
 def test_leaves_come_in_the_order_of_the_layers() -> None:
     one, two, three, four = (np.full(1, number) for number in range(4))
     assert [int(leaf[0]) for leaf in layers.leaves(((one,), (), (((two,), ()), ((three,),)), (four,)))] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("cell", [layers.Rnn(5), layers.Lstm(5), layers.Gru(5)])
+def test_every_peer_has_the_same_cell(cell: Any) -> None:
+    own = layers.recurrent(cell)
+    network = work.Network("small", "", (7, 3), own, batch=4, batches=1)
+    expected = reference.probabilities(network)
+    for module in ("with_pytorch", "with_jax", "with_onnxruntime"):
+        if any(importlib.util.find_spec(package) is None for package in PACKAGES[module]):
+            continue
+        found = importlib.import_module(f"benchmarks.peers.{module}").Choice(network, 1)
+        np.testing.assert_allclose(found.predict(), expected, rtol=0, atol=1e-5, err_msg=module)
