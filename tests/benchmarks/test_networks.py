@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarked import layers, reference, with_ranvier, work
+from benchmarked import FOLDER, cells, layers, reference, with_ranvier, work
+from ranvier.compiler.backend.program import build
+from ranvier.compiler.kernels.cost import Cost
+from ranvier.runtime.measuring import KernelTime, Measurement
+from ranvier.runtime.opening import open_blueprint
 
 SMALL = layers.RESNET_20[:5] + layers.residual(32, stride=2, projection=True) + (layers.MaxPool(), layers.Flatten(), layers.Dense(7))
 SHAPE = (9, 6, 3)
@@ -68,3 +72,25 @@ def test_every_peer_has_the_same_cell(cell: Any) -> None:
             continue
         found = importlib.import_module(f"benchmarks.peers.{module}").Choice(network, 1)
         np.testing.assert_allclose(found.predict(), expected, rtol=0, atol=1e-5, err_msg=module)
+
+
+def test_a_copy_of_the_library_s_cell_is_the_same_code() -> None:
+    blueprints = [open_blueprint(FOLDER / "models" / f"{name}_64_256.nn") for name in ("lstm", "own_lstm")]
+    library, own = (build(blueprint.program("train"), blueprint.target) for blueprint in blueprints)
+    assert [kernel.name for kernel in own.kernels] == [kernel.name for kernel in library.kernels]
+    assert own.entries == library.entries
+
+
+def test_cells_are_told_by_their_share_of_the_peak(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    kernels = (KernelTime(0, 1, 1e-3, Cost(10**6, 1)), KernelTime(1, 100, 3e-3, Cost(3 * 10**6, 1)))
+
+    def measured(name: str, _: str) -> Measurement:
+        return Measurement(32, 1, 2e9, kernels, 4e-3 if name == "lstm" else 8e-3)
+
+    monkeypatch.setattr(cells.rv, "compile", lambda source, threads: source.name.removesuffix("_64_256.nn"))
+    monkeypatch.setattr(cells, "measure", measured)
+    cells.main.callback("1,2")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1] == ["lstm", "4,000", "1.0", "50%", "1.00"]
+    assert lines[2] == ["own_lstm", "8,000", "0.5", "25%", "0.50"]
+    assert lines[-2] == ["gru", "8,000", "0.5", "25%", "0.50", "1.00"]
