@@ -16,8 +16,6 @@ class Mover:
     """A part of a buffer that a loop goes through: at each time it lies `stride` bytes further on."""
 
     name: str
-    elements: int
-    bytes: int
     stride: int
 
 
@@ -84,7 +82,7 @@ def _movers(program: Program) -> dict[str, tuple[Mover, ...]]:
     found: dict[str, tuple[Mover, ...]] = {}
     for buffer in program.buffers.values():
         if buffer.turn:
-            found[buffer.behind] = (*found.get(buffer.behind, ()), Mover(buffer.name, buffer.elements, buffer.bytes, buffer.turn.bytes))
+            found[buffer.behind] = (*found.get(buffer.behind, ()), Mover(buffer.name, buffer.turn.bytes))
     return found
 
 
