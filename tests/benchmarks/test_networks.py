@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from ranvier.runtime.opening import open_blueprint
 SMALL = layers.RESNET_20[:5] + layers.residual(32, stride=2, projection=True) + (layers.MaxPool(), layers.Flatten(), layers.Dense(7))
 SHAPE = (9, 6, 3)
 NETWORKS = {network.name: network for network in work.NETWORKS}
-PACKAGES = {"with_pytorch": ("torch",), "with_jax": ("jax",), "with_onnxruntime": ("onnxruntime", "onnx")}
 
 
 def some_averages(tree: Any, random: np.random.Generator) -> Any:
@@ -62,16 +60,29 @@ def test_leaves_come_in_the_order_of_the_layers() -> None:
     assert [int(leaf[0]) for leaf in layers.leaves(((one,), (), (((two,), ()), ((three,),)), (four,)))] == [0, 1, 2, 3]
 
 
+def by_pytorch(network: Any) -> Any:
+    torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install 'ranvier[torch]'")
+    peer = importlib.import_module("benchmarks.peers.with_pytorch")
+    return torch.softmax(peer.module(network, torch.contiguous_format)(torch.from_numpy(network.one_batch[0])), 1).detach().numpy()
+
+
+def by_jax(network: Any) -> Any:
+    pytest.importorskip("jax", reason="JAX is an extra: pip install 'ranvier[bench]'")
+    peer = importlib.import_module("benchmarks.peers.with_jax")
+    return np.asarray(peer.predicted(network.layers, network.parameters, network.averages, network.one_batch[0]))
+
+
+def by_onnxruntime(network: Any) -> Any:
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package, reason="ONNX Runtime is an extra: pip install 'ranvier[bench]'")
+    return importlib.import_module("benchmarks.peers.with_onnxruntime").Choice(network, 1).predict()
+
+
+@pytest.mark.parametrize("peer", [by_pytorch, by_jax, by_onnxruntime])
 @pytest.mark.parametrize("cell", [layers.Rnn(5), layers.Lstm(5), layers.Gru(5)])
-def test_every_peer_has_the_same_cell(cell: Any) -> None:
-    own = layers.recurrent(cell)
-    network = work.Network("small", "", (7, 3), own, batch=4, batches=1)
-    expected = reference.probabilities(network)
-    for module in ("with_pytorch", "with_jax", "with_onnxruntime"):
-        if any(importlib.util.find_spec(package) is None for package in PACKAGES[module]):
-            continue
-        found = importlib.import_module(f"benchmarks.peers.{module}").Choice(network, 1)
-        np.testing.assert_allclose(found.predict(), expected, rtol=0, atol=1e-5, err_msg=module)
+def test_every_peer_has_the_same_cell(cell: Any, peer: Any) -> None:
+    network = work.Network("small", "", (7, 3), layers.recurrent(cell), batch=4, batches=1)
+    np.testing.assert_allclose(peer(network), reference.probabilities(network), rtol=0, atol=1e-5)
 
 
 def test_a_copy_of_the_library_s_cell_is_the_same_code() -> None:
