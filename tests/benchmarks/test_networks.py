@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
-from benchmarked import FOLDER, cells, layers, reference, with_ranvier, work
+from benchmarked import FOLDER, cells, layers, peers, reference, with_ranvier, work
 from ranvier.compiler.backend.program import build
 from ranvier.compiler.kernels.cost import Cost
 from ranvier.runtime.measuring import KernelTime, Measurement
 from ranvier.runtime.opening import open_blueprint
+from repository import ROOT
 
 SMALL = layers.RESNET_20[:5] + layers.residual(32, stride=2, projection=True) + (layers.MaxPool(), layers.Flatten(), layers.Dense(7))
 SHAPE = (9, 6, 3)
@@ -60,29 +66,37 @@ def test_leaves_come_in_the_order_of_the_layers() -> None:
     assert [int(leaf[0]) for leaf in layers.leaves(((one,), (), (((two,), ()), ((three,),)), (four,)))] == [0, 1, 2, 3]
 
 
-def by_pytorch(network: Any) -> Any:
-    torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install 'ranvier[torch]'")
-    peer = importlib.import_module("benchmarks.peers.with_pytorch")
-    return torch.softmax(peer.module(network, torch.contiguous_format)(torch.from_numpy(network.one_batch[0])), 1).detach().numpy()
-
-
-def by_jax(network: Any) -> Any:
-    pytest.importorskip("jax", reason="JAX is an extra: pip install 'ranvier[bench]'")
-    peer = importlib.import_module("benchmarks.peers.with_jax")
-    return np.asarray(peer.predicted(network.layers, network.parameters, network.averages, network.one_batch[0]))
-
-
-def by_onnxruntime(network: Any) -> Any:
-    for package in ("onnx", "onnxruntime"):
-        pytest.importorskip(package, reason="ONNX Runtime is an extra: pip install 'ranvier[bench]'")
-    return importlib.import_module("benchmarks.peers.with_onnxruntime").Choice(network, 1).predict()
-
-
-@pytest.mark.parametrize("peer", [by_pytorch, by_jax, by_onnxruntime])
-@pytest.mark.parametrize("cell", [layers.Rnn(5), layers.Lstm(5), layers.Gru(5)])
-def test_every_peer_has_the_same_cell(cell: Any, peer: Any) -> None:
+CELLS = """
+import json
+import numpy as np
+from benchmarks import layers, reference, work
+from benchmarks.peers.{module} import Choice
+found = []
+for cell in layers.Rnn(5), layers.Lstm(5), layers.Gru(5):
     network = work.Network("small", "", (7, 3), layers.recurrent(cell), batch=4, batches=1)
-    np.testing.assert_allclose(peer(network), reference.probabilities(network), rtol=0, atol=1e-5)
+    choice = Choice(network, 1)
+    np.testing.assert_allclose(choice.predict(), reference.probabilities(network), rtol=0, atol=1e-5, err_msg=str(cell))
+    found.append([choice.train(5), choice.predict().tolist()])
+print(json.dumps(found))
+"""
+
+
+def test_every_peer_has_the_same_cells() -> None:
+    """Each in a process of its own: they start threads, and PyTorch's changes the float mode."""
+    learned = []
+    for peer in ("torch", "jax", "onnxruntime"):
+        if peers.PEERS[peer].missing:
+            continue
+        code = CELLS.format(module=peers.PEERS[peer].module)
+        environment = os.environ | peers.PEERS[peer].variables(1) | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{peer}: {done.stderr}"
+        learned.append(json.loads(done.stdout.splitlines()[-1]))
+    training = [each for each in learned if each[0][0]]
+    for one, other in itertools.pairwise(training):
+        for (losses, after), (as_well, too) in zip(one, other, strict=True):
+            np.testing.assert_allclose(losses, as_well, rtol=0, atol=1e-5)
+            np.testing.assert_allclose(after, too, rtol=0, atol=1e-5)
 
 
 def test_a_copy_of_the_library_s_cell_is_the_same_code() -> None:
