@@ -18,7 +18,7 @@ from .work import NETWORKS
 Found = tuple[str, str, float]
 """The line of the table, the peer, and seconds."""
 
-NETWORK, OURS = "784-256-128-10", ("resnet-20",)
+NETWORK, OURS = "784-256-128-10", ("resnet-20", "lstm-64-256")
 """The network whose first step everyone takes, and those of which Ranvier alone does: another compiles them for a minute."""
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits.nn"

@@ -1,7 +1,7 @@
 """What the networks are made of, as data: each peer reads the description and makes the layers in its own way.
 
-Images are [height, width, channels] here, kernels [height, width, inputs, channels], weights [inputs, units]. Values are trees:
-a tuple for each layer, empty where it has none; for a residual block the tree of its block and that of its shortcut.
+Images are [height, width, channels] here, kernels [height, width, inputs, channels], weights [inputs, units], sequences [time, inputs].
+Values are trees: a tuple for each layer, empty where it has none; for a residual block the tree of its block and that of its shortcut.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -122,6 +122,48 @@ class Flatten(Layer):
     def after(self, shape: Shape) -> Shape:
         """[height * width * channels]."""
         return (math.prod(shape),)
+
+
+@dataclass(frozen=True)
+class Cell(Layer):
+    """A cell over a sequence, its states zero before; of its values the last. Gates stand side by side in its weights."""
+
+    units: int
+    gates: ClassVar[int]
+
+    def after(self, shape: Shape) -> Shape:
+        """[units]."""
+        return (self.units,)
+
+    def parameters(self, shape: Shape, random: np.random.Generator) -> Tree:
+        """The weight of the input [inputs, gates * units], that of the state [units, gates * units], the bias [gates * units]."""
+        columns = self.gates * self.units
+        return weight(random, shape[-1], columns), weight(random, self.units, columns), near(0, random, columns)
+
+
+@dataclass(frozen=True)
+class Rnn(Cell):
+    """h = tanh(x W + h U + b)."""
+
+    gates: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class Lstm(Cell):
+    """i, f, g, o are the parts of x W + h U + b; c = sigmoid(f) c + sigmoid(i) tanh(g), h = sigmoid(o) tanh(c)."""
+
+    gates: ClassVar[int] = 4
+
+
+@dataclass(frozen=True)
+class Gru(Cell):
+    """r, z, n are the parts; n = tanh(x W + b + sigmoid(r) (h U + b_new)), h = (1 - sigmoid(z)) n + sigmoid(z) h."""
+
+    gates: ClassVar[int] = 3
+
+    def parameters(self, shape: Shape, random: np.random.Generator) -> Tree:
+        """Those of a cell, and the bias `b_new` [units], which the reset gate scales."""
+        return *super().parameters(shape, random), near(0, random, self.units)
 
 
 @dataclass(frozen=True)
@@ -242,3 +284,8 @@ RESNET_20 = (
     *(residual(64, stride=2, projection=True) + 2 * residual(64)),
     *(MeanPool(), Dense(10)),
 )
+
+
+def recurrent(cell: Cell) -> Layers:
+    """A cell and ten classes told from its last value."""
+    return cell, Dense(10)

@@ -6,7 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from .layers import EPS, Array, BatchNorm, Convolution, Dense, Flatten, Layer, Layers, MaxPool, MeanPool, Relu, Residual, Tree
+from .layers import (
+    EPS,
+    Array,
+    BatchNorm,
+    Cell,
+    Convolution,
+    Dense,
+    Flatten,
+    Gru,
+    Layer,
+    Layers,
+    Lstm,
+    MaxPool,
+    MeanPool,
+    Relu,
+    Residual,
+    Rnn,
+    Tree,
+)
 from .work import Network
 
 
@@ -42,6 +60,8 @@ def one_layer(layer: Layer, own: Tree, running: Tree, x: Array) -> Any:
             return x.mean((1, 2))
         case Flatten():
             return x.reshape(len(x), -1)
+        case Cell():
+            return last_value(layer, x, *own)
         case Residual(block, shortcut):
             return applied(block, own[0], running[0], x) + applied(shortcut, own[1], running[1], x)
     raise TypeError(f"no reference for {layer}")
@@ -52,6 +72,36 @@ def convolved(layer: Convolution, x: Array, kernel: Array, bias: Array | float =
     side = layer.kernel // 2
     framed = np.pad(x, ((0, 0), (side, side), (side, side), (0, 0)))
     result: Array = np.tensordot(windows(framed, layer.kernel, layer.stride), kernel, ((4, 5, 3), (0, 1, 2))) + bias
+    return result
+
+
+def last_value(cell: Cell, x: Array, of_input: Array, of_state: Array, bias: Array, *others: Array) -> Array:
+    """The value of a cell at the last time."""
+    states = (np.zeros((len(x), cell.units)), np.zeros((len(x), cell.units)))
+    for time in range(x.shape[1]):
+        states = one_time(cell, x[:, time] @ of_input + bias, states[0] @ of_state, *states, *others)
+    return states[0]
+
+
+def one_time(cell: Cell, of_input: Array, of_state: Array, h: Array, c: Array, *others: Array) -> tuple[Array, Array]:
+    """The states after a time, from the products of what enters it."""
+    match cell:
+        case Rnn():
+            return np.tanh(of_input + of_state), c
+        case Lstm():
+            i, f, g, o = np.split(of_input + of_state, 4, axis=-1)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            return sigmoid(o) * np.tanh(c), c
+        case Gru():
+            (xr, xz, xn), (hr, hz, hn) = (np.split(part, 3, axis=-1) for part in (of_input, of_state))
+            z = sigmoid(xz + hz)
+            return (1 - z) * np.tanh(xn + sigmoid(xr + hr) * (hn + others[0])) + z * h, c
+    raise TypeError(f"no reference for {cell}")
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x))."""
+    result: Array = 1 / (1 + np.exp(-x))
     return result
 
 

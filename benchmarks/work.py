@@ -1,4 +1,4 @@
-"""The work that everyone is timed on: five networks with their data and first values, and what is done with them.
+"""The work that everyone is timed on: nine networks with their data and first values, and what is done with them.
 
 All have softmax cross-entropy and Adam (learning rate 1e-3, beta 0.9 and 0.999, epsilon 1e-8), in f32.
 """
@@ -13,7 +13,23 @@ from typing import Protocol
 
 import numpy as np
 
-from .layers import CNN, RESNET_20, Array, Layers, Shape, Tree, first_averages, first_parameters, perceptron, through
+from .layers import (
+    CNN,
+    RESNET_20,
+    Array,
+    Cell,
+    Gru,
+    Layers,
+    Lstm,
+    Rnn,
+    Shape,
+    Tree,
+    first_averages,
+    first_parameters,
+    perceptron,
+    recurrent,
+    through,
+)
 
 Job = Callable[[int], None]
 """Does something a number of times; what it started is finished when it returns."""
@@ -29,7 +45,8 @@ LEARNING_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 
 @dataclass(frozen=True)
 class Network:
-    """A network by its layers: its name, the file with it in Ranvier's language, the shape of a row (an image: channels last).
+    """A network by its layers: its name, the file with it in Ranvier's language, the shape of a row (images: channels last; sequences: time
+    first).
 
     A training step takes `batch` rows, an epoch `batches` steps. The last layer gives logits.
     """
@@ -86,12 +103,22 @@ def of_sizes(inputs: int, *units: int, batch: int, batches: int) -> Network:
     return Network("-".join(sizes), f"perceptron_{'_'.join(sizes)}.nn", (inputs,), perceptron(units), batch, batches)
 
 
+def of_cell(name: str, inputs: int, cell: Cell, times: int, batch: int, batches: int) -> Network:
+    """A recurrent network by the sizes of its cell, named by them as in `lstm-64-256`."""
+    file = f"{name}_{inputs}_{cell.units}.nn"
+    return Network(f"{name}-{inputs}-{cell.units}", file, (times, inputs), recurrent(cell), batch, batches)
+
+
 NETWORKS = (
     of_sizes(4, 16, 3, batch=16, batches=64),
     of_sizes(784, 256, 128, 10, batch=64, batches=32),
     of_sizes(1024, 2048, 2048, 10, batch=256, batches=4),
     Network("cnn-28", "cnn_28.nn", (28, 28, 1), CNN, batch=64, batches=8),
     Network("resnet-20", "resnet_20.nn", (32, 32, 3), RESNET_20, batch=32, batches=4),
+    of_cell("lstm", 8, Lstm(32), times=24, batch=8, batches=64),
+    of_cell("rnn", 32, Rnn(128), times=64, batch=32, batches=16),
+    of_cell("lstm", 64, Lstm(256), times=100, batch=32, batches=4),
+    of_cell("gru", 64, Gru(256), times=100, batch=32, batches=4),
 )
 
 

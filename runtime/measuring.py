@@ -9,7 +9,7 @@ import numpy as np
 
 from ..compiler.backend.measure import measuring_code, peak_flops
 from ..compiler.backend.program import build
-from ..compiler.kernels.cost import Cost, cost
+from ..compiler.kernels.cost import Cost, launch_cost
 from .model import Entry, Model
 
 BATCH_SECONDS = 2e-3
@@ -18,9 +18,13 @@ BATCHES = 5
 
 @dataclass(frozen=True)
 class KernelTime:
-    """Launch number `launch` alone, its data in the caches: seconds in one run of the program, and what it costs by its extents."""
+    """Launch number `launch` alone, its data in the caches if they fit: seconds, and what it costs by its extents.
+
+    A launch in a loop runs `turns` times in a step; seconds and cost are those of all of them.
+    """
 
     launch: int
+    turns: int
     seconds: float
     cost: Cost
 
@@ -48,14 +52,14 @@ def measure(model: Model, name: str) -> Measurement:
 
     threads = model.team.threads
     peak = peak_flops(model.blueprint.target, model.blueprint.real) * threads / timed(code["peak"], entry.address, threads > 1)
-    native, rows = build(model.blueprint.program(name), model.blueprint.target, threads), model.capacity
+    native = build(model.blueprint.program(name), model.blueprint.target, threads)
     found = []
     for call in native.calls:
         number = call.step.launch
         launch = native.program.launches[number]
-        seconds, turns = timed(native.launches[f"launch_{number}"], entry.address, native.parallel), native.program.turns(launch)
-        found.append(KernelTime(number, seconds * turns, cost(launch.kernel, rows).times(turns)))
-    return Measurement(rows, threads, peak, tuple(found), timed(native.body, entry.address, native.parallel))
+        seconds = timed(native.launches[f"launch_{number}"], entry.address, native.parallel)
+        found.append(KernelTime(number, native.program.turns(launch), seconds, launch_cost(native.program, launch)))
+    return Measurement(model.capacity, threads, peak, tuple(found), timed(native.body, entry.address, native.parallel))
 
 
 def _filled(model: Model, name: str) -> Entry:

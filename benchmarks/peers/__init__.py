@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
-from ..layers import Dense, Layer, Relu, kinds
+from ..layers import BatchNorm, Convolution, Dense, Flatten, Layer, MaxPool, MeanPool, Relu, Residual, kinds
 from ..work import Network
 
 
@@ -48,12 +48,20 @@ class Candidate:
 XLA = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=MANY", "JAX_PLATFORMS": "cpu", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 KEPT = "JAX_COMPILATION_CACHE_DIR"
 PERCEPTRONS = frozenset({Dense, Relu})
+FEED_FORWARD = PERCEPTRONS | {Convolution, BatchNorm, MaxPool, MeanPool, Flatten, Residual}
 
 PEERS = {
     "ranvier": Candidate("Ranvier", "with_ranvier", "ranvier", ("ranvier",), cache="RANVIER_CACHE_DIR"),
     "torch": Candidate("PyTorch", "with_pytorch", "torch", ("torch",)),
     "compiled": Candidate(
-        "torch.compile", "with_torch_compile", "torch", ("torch",), ("g++",), {"TORCH_LOGS": "-dynamo"}, "TORCHINDUCTOR_CACHE_DIR"
+        "torch.compile",
+        "with_torch_compile",
+        "torch",
+        ("torch",),
+        ("g++",),
+        {"TORCH_LOGS": "-dynamo"},
+        "TORCHINDUCTOR_CACHE_DIR",
+        FEED_FORWARD,
     ),
     "jax": Candidate("JAX", "with_jax", "jax", ("jax",), environment=XLA, cache=KEPT),
     "scan": Candidate("JAX, epoch in one scan", "with_jax_scan", "jax", ("jax",), environment=XLA, cache=KEPT, layers=PERCEPTRONS),

@@ -9,7 +9,25 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from ..layers import EPS, Array, BatchNorm, Convolution, Dense, Flatten, Layer, Layers, MaxPool, MeanPool, Relu, Residual, Tree
+from ..layers import (
+    EPS,
+    Array,
+    BatchNorm,
+    Cell,
+    Convolution,
+    Dense,
+    Flatten,
+    Gru,
+    Layer,
+    Layers,
+    Lstm,
+    MaxPool,
+    MeanPool,
+    Relu,
+    Residual,
+    Rnn,
+    Tree,
+)
 from ..layers import channels_first as converted
 from ..work import Job, Network, times
 
@@ -91,10 +109,34 @@ class Graph:
                 return self.add("Flatten", self.add("GlobalAveragePool", x))
             case Flatten():
                 return self.add("Flatten", x)
+            case Cell():
+                return self.last_value(layer, x, *own)
             case Residual(block, shortcut):
                 branches = zip((block, shortcut), own, running, strict=True)
                 return self.add("Add", *(self.apply(*branch, x) for branch in branches))
         raise NotImplementedError(layer)
+
+    def last_value(self, cell: Cell, x: str, of_input: Array, of_state: Array, bias: Array, *others: Array) -> str:
+        """What a cell gives at the last time. The operators take [time, rows, inputs], and weights gate by gate, each transposed."""
+        second = np.zeros_like(bias)
+        if others:
+            second[-cell.units :] = others[0]
+        values = [gates(cell, part)[None] for part in (of_input.T, of_state.T)]
+        biases = np.concatenate([gates(cell, part) for part in (bias, second)])[None]
+        sequence = self.add("Transpose", x, perm=[1, 0, 2])
+        name = f"last_{len(self.nodes)}"
+        held = [self.hold(value) for value in (*values, biases)]
+        settings = {"linear_before_reset": 1} if isinstance(cell, Gru) else {}
+        operator = type(cell).__name__.upper()
+        self.nodes.append(helper.make_node(operator, [sequence, *held], ["", name], hidden_size=cell.units, **settings))
+        return self.add("Squeeze", name, values=[np.zeros(1, np.int64)])
+
+
+def gates(cell: Cell, values: Array) -> Array:
+    """The rows of weights or a bias in the order of gates that the operators have."""
+    order = {Rnn: (0,), Lstm: (0, 3, 1, 2), Gru: (1, 0, 2)}[type(cell)]
+    parts = np.split(values, cell.gates)
+    return np.concatenate([parts[number] for number in order])
 
 
 def network_as_onnx(network: Network) -> onnx.ModelProto:
@@ -102,7 +144,7 @@ def network_as_onnx(network: Network) -> onnx.ModelProto:
     graph = Graph()
     logits = graph.apply(network.layers, converted(network.layers, network.parameters, network.shape), network.averages, "x")
     graph.add("Softmax", logits, axis=1, result="probabilities")
-    shape = (network.shape[-1], *network.shape[:-1])
+    shape = (network.shape[-1], *network.shape[:-1]) if network.images else network.shape
     ends = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", *sizes])
         for name, sizes in (("x", shape), ("probabilities", (network.classes,)))

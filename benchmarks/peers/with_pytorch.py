@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,15 +14,19 @@ from ..layers import (
     KEPT,
     Array,
     BatchNorm,
+    Cell,
     Convolution,
     Dense,
     Flatten,
+    Gru,
     Layer,
     Layers,
+    Lstm,
     MaxPool,
     MeanPool,
     Relu,
     Residual,
+    Rnn,
     Tree,
     channels_first,
 )
@@ -43,6 +48,32 @@ class Stacked(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The sum of both."""
         return self.block(x) + self.shortcut(x)
+
+
+CELLS = {Rnn: nn.RNN, Lstm: nn.LSTM, Gru: nn.GRU}
+
+
+class Last(nn.Module):
+    """A cell over sequences, of its values the last. PyTorch has two biases where one would do: of the second one trains what is not
+    in the first.
+    """
+
+    def __init__(self, cell: Cell, of_input: Array, of_state: Array, bias: Array, new: Array | None = None) -> None:
+        super().__init__()
+        self.cell = CELLS[type(cell)](len(of_input), cell.units, batch_first=True)
+        second = np.zeros_like(bias)
+        trained = torch.zeros(len(bias))
+        if new is not None:
+            second[-cell.units :], trained[-cell.units :] = new, 1
+        filled(self.cell, weight_ih_l0=of_input.T, weight_hh_l0=of_state.T, bias_ih_l0=bias, bias_hh_l0=second)
+        if new is None:
+            self.cell.bias_hh_l0.requires_grad_(False)
+        else:
+            self.cell.bias_hh_l0.register_hook(lambda gradient: gradient * trained)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The value at the last time."""
+        return self.cell(x)[0][:, -1]
 
 
 def module(network: Network, form: torch.memory_format) -> nn.Sequential:
@@ -76,6 +107,8 @@ def one_module(layer: Layer, own: Tree, running: Tree) -> nn.Module:
             return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         case Flatten():
             return nn.Flatten()
+        case Cell():
+            return Last(layer, *own)
         case Residual(block, shortcut):
             return Stacked(modules(block, own[0], running[0]), modules(shortcut, own[1], running[1]))
     raise NotImplementedError(layer)

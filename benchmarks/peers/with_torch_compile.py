@@ -1,4 +1,7 @@
-"""PyTorch with `torch.compile` (Inductor's C++ back end): the loss and its gradients compiled, Adam compiled or fused."""
+"""PyTorch with `torch.compile` (Inductor's C++ back end): the loss and its gradients compiled, Adam compiled or fused.
+
+Recurrent networks are left out: it hands nn.RNN, nn.LSTM and nn.GRU back to eager PyTorch.
+"""
 
 from __future__ import annotations
 

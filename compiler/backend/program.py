@@ -68,13 +68,16 @@ class Native(Executable):
 
     @functools.cached_property
     def launches(self) -> jit.Linked:
-        """An entry `launch_N` for every launch alone, without barriers, to be timed; compiled when first asked for."""
+        """An entry `launch_N` for every launch alone, without barriers, to be timed; of a loop's launches at all times.
+
+        Compiled when first asked for.
+        """
         texts = {f"launch_{call.step.launch}": self._launch_text(call) for call in self.calls}
         return link(cached_objects([*(k.module for k in self.kernels), _module(texts)], self.target), list(texts))
 
     def _launch_text(self, call: Call) -> Text:
         """The body with one call in it."""
-        alone = replace(call, step=replace(call.step, barrier=False), loop=0)
+        alone = replace(call, step=replace(call.step, barrier=False))
         unchecked = replace(self.program, checks=0, fault=None)
         return body_text(f"launch_{call.step.launch}", [alone], unchecked, self.layout, self.scratch_stride, self.target)
 

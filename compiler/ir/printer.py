@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .graph import Graph, Node
-from .scan import Scan
+from .scan import STACK, Result, Scan
 
 
 def print_graph(graph: Graph, *, places: bool = True) -> str:
@@ -11,11 +13,21 @@ def print_graph(graph: Graph, *, places: bool = True) -> str:
     number = {node.id: position for position, node in enumerate(graph)}
     lines = [f"graph {graph.name} {{"]
     for node in graph:
-        lines.append(f"  {print_node(node, number, places=places)}")
+        lines.append(f"  {print_node(_as_printed(graph, node), number, places=places)}")
         if isinstance(node.op, Scan):
             lines += [f"    {line}" for line in print_graph(node.op.body, places=places).splitlines()]
     lines += [f"  return {name} = %{number[value]}" for name, value in graph.outputs.items()]
     return "\n".join([*lines, "}"])
+
+
+def _as_printed(graph: Graph, node: Node) -> Node:
+    """The node; a stacked value of a loop by its number in the text of the body."""
+    if not isinstance(node.op, Result) or node.op.kind != STACK:
+        return node
+    loop = graph[node.inputs[0]].op
+    assert isinstance(loop, Scan)
+    order = [inner.id for inner in loop.body]
+    return replace(node, op=replace(node.op, number=order.index(node.op.number)))
 
 
 def print_node(node: Node, number: dict[int, int] | None = None, *, places: bool = True) -> str:

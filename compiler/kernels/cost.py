@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..ir.elementwise import ROWS
 from ..ir.types import BATCH
 from .model import Access, Apply, Axis, Contract, Fold, Index, Kernel, Load, Lookup, Nest, extent, kernel_axes, loads, reached_axes, stores
+from .program import Launch, Program
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Cost:
     bytes: int
 
     def times(self, turns: int) -> Cost:
-        """The cost of several runs."""
+        """The cost of so many runs, each of which moves its bytes anew."""
         return Cost(self.flops * turns, self.bytes * turns)
 
 
@@ -29,6 +30,11 @@ def cost(kernel: Kernel, rows: int) -> Cost:
     """The cost of one run of a kernel on `rows` rows."""
     sizes = {BATCH.name: rows}
     return Cost(_flops(kernel, sizes), _bytes(kernel, sizes))
+
+
+def launch_cost(program: Program, launch: Launch) -> Cost:
+    """The cost of a launch in one call of its program at full capacity: of all its turns if it is in a loop."""
+    return cost(launch.kernel, program.capacity).times(program.turns(launch))
 
 
 def _flops(kernel: Kernel, sizes: dict[str, int]) -> int:

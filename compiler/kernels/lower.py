@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from ..deadline import check
 from ..ir.affine import Point
-from ..ir.graph import Graph, Node, rewrite
+from ..ir.graph import Graph, Node
 from ..ir.op import Trait
 from ..ir.ops import Concat, Contract, Source
 from ..ir.scan import CARRY, OUTER, STACK, STEP, Result, Scan
@@ -22,7 +22,7 @@ from ..ir.take import ScatterAdd
 from ..ir.types import Shape, TensorType
 from ..ir.views import Reshape
 from ..ir.windows import Pad, Weave
-from ..passes.fusion import Cluster, Fusion, base, fuse
+from ..passes.fusion import Cluster, Fusion, base, fuse_body
 from ..source import Span
 from .body import Body, access, identity, is_placed, place_of
 from .loops import LoopPlan, Moving, plan_loop, step_of
@@ -221,9 +221,9 @@ class _Lowering:
         sources |= {f"{OUTER}:{n}": self.located(i) for n, i in enumerate(outers)}
         written = {f"next:{n}": slots.moving(f"{name}.after{n}", 1 - plan.read, op.length) for n, slots in enumerate(plan.carried)}
         written |= {f"{STACK}:{n}": slots.moving(f"{name}.at{n}", 0, op.length) for n, slots in plan.stacked.items()}
-        body = rewrite(op.body, lambda new, node, operands: None)
-        body.outputs |= {f"{STACK}:{n}": n for n in plan.stacked}
-        inner = lower(fuse(body), sources, {k: v.place for k, v in written.items()}, self.panel, self.rows, prefix=f"{name}.")
+        inner = lower(
+            fuse_body(op, plan.stacked), sources, {k: v.place for k, v in written.items()}, self.panel, self.rows, prefix=f"{name}."
+        )
         number = len(self.loops) + 1
         self.loops[number] = Loop(op.length, op.reverse)
         self.launches += [*inner.before, *(replace(launch, loop=number) for launch in inner.launches)]

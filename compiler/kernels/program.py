@@ -30,8 +30,8 @@ class Buffer:
     """`elements` of `dtype` (at full batch capacity) at byte `offset` of a space.
 
     A space is one allocation: the arena of a program, or memory shared between the programs of a model (parameters, gradients, one a
-    state, inputs, scalars). Offsets are multiples of 64. With a `turn`, `offset` is that of slot 0, and the buffer is a part of buffer
-    `whole`.
+    state, inputs, scalars). Offsets are multiples of 64. With a `turn`, `offset` is that of slot 0;
+    `behind` is the buffer that holds the slots.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Buffer:
     space: str
     offset: int
     turn: Turn | None = None
-    whole: str = ""
+    behind: str = ""
 
     @property
     def bytes(self) -> int:

@@ -13,12 +13,14 @@ the stored result of a contraction, not written by the contraction.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..deadline import check
-from ..ir.graph import Graph, Node
+from ..ir.graph import Graph, Node, rewrite
 from ..ir.op import Trait
 from ..ir.ops import Reduce, Source
+from ..ir.scan import STACK, Result, Scan
 from ..ir.types import Shape
 from ..ir.views import Broadcast, Reshape
 from ..ir.windows import Pad, Weave
@@ -312,8 +314,15 @@ def _ordered(fuser: _Fuser) -> list[Cluster]:
     return result
 
 
+def fuse_body(loop: Scan, stacked: Iterable[int]) -> Fusion:
+    """The clusters of a loop's body, of whose nodes some are wanted at all times."""
+    body = rewrite(loop.body, lambda new, node, operands: None)
+    body.outputs |= {f"{STACK}:{number}": number for number in stacked}
+    return fuse(body)
+
+
 def print_fusion(fusion: Fusion) -> str:
-    """The graph as clusters: what `show --after fusion` prints."""
+    """The graph as clusters: what `show --after fusion` prints. A loop with the clusters of its body."""
     from ..ir.printer import print_node
 
     lines = [f"graph {fusion.graph.name} {{"]
@@ -328,6 +337,9 @@ def print_fusion(fusion: Fusion) -> str:
         for number in cluster.nodes:
             mark = "  -> stored" if number in fusion.stored else ""
             lines.append(f"    {print_node(fusion.graph[number])}{mark}")
+        if isinstance(loop := fusion.graph[cluster.nodes[0]].op, Scan):
+            results = [r for number in cluster.nodes if isinstance(r := fusion.graph[number].op, Result) and r.kind == STACK]
+            lines += [f"    {line}" for line in print_fusion(fuse_body(loop, [r.number for r in results])).splitlines()]
         lines.append("  }")
     lines += [f"  return {name} = %{value}" for name, value in fusion.graph.outputs.items()]
     return "\n".join([*lines, "}"])

@@ -25,7 +25,8 @@ def command(file: Path, entry: str, settings: tuple[tuple[str, str], ...], threa
     """Time every kernel of a training step (or of a prediction) on a full batch of random rows.
 
     `peak` is the share of the machine's multiply-adds a second, measured in the same run on as many threads. Each kernel is timed alone,
-    without the barriers and the cold caches of the whole step, which stands below.
+    without the barriers and the cold caches of the whole step, which stands below. What runs time after time in a recurrent network is
+    timed and counted over all times (`x100`: a hundred).
     """
     from ..measuring import measure
     from ..model import Model
@@ -40,13 +41,16 @@ def _report(blueprint: Blueprint, entry: str, found: Measurement) -> str:
     from .tables import Table, render
 
     rows = kernel_rows(blueprint, blueprint.program(entry))
-    table = Table(("time", "share", "operations", "GFLOP/s", "peak", "GB/s", "kernel", "where"), ">>>>>><<")
+    looping = any(k.turns > 1 for k in found.kernels)
+    heads = ("time", "share", *["turns"] * looping, "operations", "GFLOP/s", "peak", "GB/s", "kernel", "where")
+    table = Table(heads, ">" * (len(heads) - 2) + "<<")
     total = sum(k.seconds for k in found.kernels)
     for each in found.kernels:
         row, speed = rows[each.launch], each.cost.flops / each.seconds
         label = row.label if len(row.label) <= LONGEST else row.label[: LONGEST - 1] + "…"
+        turns = [f"x{each.turns}" if each.turns > 1 else ""] * looping
         figures = (f"{speed / 1e9:.1f}", f"{speed / found.peak:.0%}", f"{each.cost.bytes / each.seconds / 1e9:.1f}")
-        table.add(microseconds(each.seconds), f"{each.seconds / total:.0%}", f"{each.cost.flops:,}", *figures, label, row.place)
+        table.add(microseconds(each.seconds), f"{each.seconds / total:.0%}", *turns, f"{each.cost.flops:,}", *figures, label, row.place)
     flops = sum(k.cost.flops for k in found.kernels)
     threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
     head = f"{entry}: {found.rows} rows, {threads}, peak {found.peak / 1e9:.1f} GFLOP/s ({blueprint.target.cpu}, {blueprint.real})"

@@ -168,6 +168,8 @@ def _memory(blueprint: Blueprint, entry: str, *, wide: bool) -> str:
     for each in plan.residents:
         alive = f"{each.first} to {each.last}"
         table.add(each.place, each.name, f"{each.elements:,} {each.dtype}", f"{each.bytes:,}", f"{each.offset:,}", alive)
+        for part in each.movers:
+            table.add("", f"  {part.name}", "", "", f"+{part.stride:,} a time", "")
     spaces = Table(("space", "bytes"), "<>")
     for name, size in plan.spaces.items():
         spaces.add(name, f"{size:,}")

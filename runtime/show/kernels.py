@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...compiler.driver import Blueprint
-from ...compiler.kernels.cost import Cost, cost
+from ...compiler.kernels.cost import Cost, launch_cost
 from ...compiler.kernels.printer import loops, print_kernel
 from ...compiler.kernels.program import Launch, Program
 from ...compiler.source import Span
@@ -13,8 +13,8 @@ from ...compiler.source import Span
 
 @dataclass(frozen=True)
 class KernelRow:
-    """One launch of a program: its number, label, kind, loops, how often it runs and what a run costs at full capacity, and the user's
-    line that asked for it.
+    """One launch of a program: its number, label, kind, loops, how often it runs in a call, what that costs at full capacity, and the
+    user's line that asked for it.
     """
 
     number: int
@@ -35,7 +35,7 @@ def kernel_rows(blueprint: Blueprint, program: Program) -> list[KernelRow]:
             type(launch.kernel).__name__.lower(),
             loops(launch.kernel),
             program.turns(launch),
-            cost(launch.kernel, program.capacity),
+            launch_cost(program, launch),
             place(blueprint, launch),
         )
         for number, launch in enumerate(program.launches)
@@ -46,10 +46,18 @@ def kernel_listing(blueprint: Blueprint, program: Program) -> str:
     """Every kernel with its body."""
     parts = []
     for row, launch in zip(kernel_rows(blueprint, program), program.launches, strict=True):
-        often = f"{row.turns:,} times " if row.turns > 1 else ""
-        costs = f"{row.cost.flops:,} operations, {row.cost.bytes:,} bytes at {program.capacity} rows"
-        parts.append(f"# {row.number} {row.label}  {row.place}\n# {often}{costs}\n{print_kernel(launch.kernel)}")
+        head = f"# {row.number} {row.label}  {row.place}"
+        costs = f"# {row.cost.flops:,} operations, {row.cost.bytes:,} bytes at {program.capacity} rows{_turns(program, launch)}"
+        parts.append(f"{head}\n{costs}\n{print_kernel(launch.kernel)}")
     return "\n\n".join(parts)
+
+
+def _turns(program: Program, launch: Launch) -> str:
+    """How often a launch runs, if it is in a loop."""
+    if not launch.loop:
+        return ""
+    loop = program.loops[launch.loop]
+    return f", in {loop.turns} turns of loop {launch.loop}, from the {'last' if loop.reverse else 'first'} time on"
 
 
 def place(blueprint: Blueprint, launch: Launch) -> str:

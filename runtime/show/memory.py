@@ -12,8 +12,19 @@ from .kernels import place
 
 
 @dataclass(frozen=True)
+class Mover:
+    """A part of a buffer that a loop goes through: at each time it lies `stride` bytes further on."""
+
+    name: str
+    stride: int
+
+
+@dataclass(frozen=True)
 class Resident:
-    """A buffer of the arena: alive from launch `first` to launch `last`, through the whole of a loop that uses it, written for `place`."""
+    """A buffer of the arena: alive from launch `first` to launch `last`, written for `place`; `movers` are how loops see it.
+
+    What a loop touches lives as long as the loop runs.
+    """
 
     name: str
     place: str
@@ -23,6 +34,7 @@ class Resident:
     offset: int
     first: int
     last: int
+    movers: tuple[Mover, ...]
 
 
 @dataclass(frozen=True)
@@ -41,28 +53,37 @@ class MemoryPlan:
 
 def memory_plan(blueprint: Blueprint, program: Program) -> MemoryPlan:
     """The plan of a program at its capacity."""
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
+    alive: dict[str, tuple[int, int]] = {}
     writer: dict[str, str] = {}
     ends = loop_ends(program.launches)
-
-    def whole(name: str) -> str:
-        return program.buffers[name].whole or name
-
     for number, launch in enumerate(program.launches):
         begin, end = ends.get(launch.loop, (number, number))
-        for name in map(whole, buffers(launch.kernel)):
-            first.setdefault(name, begin)
-            last[name] = end
+        for name in (_behind(program, used) for used in buffers(launch.kernel)):
+            alive[name] = (alive.get(name, (begin, end))[0], end)
         for access in stores(launch.kernel):
-            writer.setdefault(whole(access.buffer), place(blueprint, launch))
+            writer.setdefault(_behind(program, access.buffer), place(blueprint, launch))
+    movers = _movers(program)
     residents = [
-        Resident(b.name, writer.get(b.name, ""), b.elements, str(b.dtype), b.bytes, b.offset, first[b.name], last[b.name])
+        Resident(b.name, writer.get(b.name, ""), b.elements, str(b.dtype), b.bytes, b.offset, *alive[b.name], movers.get(b.name, ()))
         for b in program.buffers.values()
-        if b.space == ARENA and b.name in first
+        if b.space == ARENA and b.name in alive
     ]
     ordered = sorted(residents, key=lambda r: (_line(r.place), r.first, r.name))
     return MemoryPlan(tuple(ordered), dict(program.spaces), sum(r.bytes for r in residents))
+
+
+def _behind(program: Program, name: str) -> str:
+    """The buffer in which a part that moves with time lies; any other is itself."""
+    return program.buffers[name].behind or name
+
+
+def _movers(program: Program) -> dict[str, tuple[Mover, ...]]:
+    """The parts that move, by the buffer in which they lie."""
+    found: dict[str, tuple[Mover, ...]] = {}
+    for buffer in program.buffers.values():
+        if buffer.turn:
+            found[buffer.behind] = (*found.get(buffer.behind, ()), Mover(buffer.name, buffer.turn.bytes))
+    return found
 
 
 def _line(text: str) -> tuple[str, int]:

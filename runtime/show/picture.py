@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from ...compiler.driver import Blueprint
 from ...compiler.ir.graph import Graph, Node
+from ...compiler.ir.op import Trait
 from ...compiler.ir.ops import Source
+from ...compiler.ir.scan import Result, Scan
 from .summary import declared, parameter_sizes
 
 LONGEST = 36
@@ -74,7 +76,7 @@ def draw(blueprint: Blueprint) -> Picture:
     flowing = _flowing(graph)
     groups = _Groups()
     for number in sorted(flowing):
-        groups.put(number, _key(graph[number]), [i for i in graph[number].inputs if i in flowing])
+        groups.put(number, _key(graph, graph[number]), [i for i in graph[number].inputs if i in flowing])
     boxes = [_box(blueprint, key, [n for n, b in groups.box.items() if b == number]) for number, key in enumerate(groups.keys)]
     arrows = list(dict.fromkeys(_arrows(graph, groups.box)))
     for name, value in graph.outputs.items():
@@ -95,11 +97,16 @@ def _flowing(graph: Graph) -> set[int]:
     return found
 
 
-def _key(node: Node) -> Key:
-    """What the author wrote: an outermost layer application, or the outermost call."""
+def _key(graph: Graph, node: Node) -> Key:
+    """What the author wrote: an outermost layer application (a cell with its loop is one), or the outermost call."""
     if isinstance(node.op, Source):
         return node.op.label, "input"
-    return node.where.layer.partition(".")[0], node.where.user_span
+    if isinstance(node.op, Result) and graph[node.inputs[0]].where.user_span == node.where.user_span:
+        return _key(graph, graph[node.inputs[0]])
+    layer = node.where.layer
+    if isinstance(node.op, Scan):
+        layer = layer or next((inner.where.layer for inner in node.op.body if inner.where.layer), "")
+    return layer.partition(".")[0], node.where.user_span
 
 
 def _box(blueprint: Blueprint, key: Key, nodes: list[int]) -> Box:
@@ -121,7 +128,8 @@ def _arrows(graph: Graph, box: dict[int, int]) -> Iterator[Arrow]:
         for operand in graph[number].inputs:
             start = box.get(operand, end)
             if start != end:
-                yield Arrow(start, end, _type(graph, operand))
+                flowing = number if graph[operand].op.has(Trait.LOOP) else operand
+                yield Arrow(start, end, _type(graph, flowing))
 
 
 def _type(graph: Graph, number: int) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ranvier.compiler.ir.types import BATCH, F32
-from ranvier.compiler.kernels.cost import Cost, cost
+from ranvier.compiler.kernels.cost import Cost, cost, launch_cost
 from ranvier.compiler.kernels.model import Access, Accumulator, Apply, Axis, Constant, Contract, Fold, Load, Nest, Store
 from ranvier.compiler.kernels.printer import loops, print_kernel
+from ranvier.compiler.kernels.program import Launch, Loop, Program
 
 M, N, K = Axis("m", BATCH), Axis("n", 10, 32), Axis("k", 7)
 A = Access("a", F32, (("m", 7), ("k", 1)))
@@ -45,3 +46,11 @@ def test_the_text_of_a_kernel() -> None:
         "  out[10*m + n] = %2",
     ]
     assert print_kernel(MEAN).splitlines()[0] == "for m < batch over k < 7"
+
+
+def test_what_a_loop_runs_costs_as_often() -> None:
+    launches = (Launch(MEAN, "once"), Launch(MEAN, "looped", loop=1))
+    program = Program("p", 5, {}, {}, launches, loops={1: Loop(7, reverse=False)})
+    once, looped = (launch_cost(program, launch) for launch in launches)
+    assert once == cost(MEAN, 5)
+    assert looped == Cost(7 * once.flops, 7 * once.bytes)

@@ -14,6 +14,26 @@ from repository import EXAMPLES
 
 Run = Callable[..., Result]
 
+RECURRENT = """cell mine(units)(x: [inputs]) {
+    param W: [inputs, units] ~ glorot_uniform
+    param U: [units, units] ~ orthogonal
+    state h: [units] = 0
+    next h = tanh(x @ W + h @ U)
+    return next h
+}
+model recurrent() {
+    input x: f32[7, 4]
+    input h0: f32[5]
+    target y: class[3]
+    seen = x -> mine(5)
+    above = lstm(5)
+    logits = (above(seen, h = h0) -> last) -> dense(3)
+    predict softmax(logits)
+    loss cross_entropy(logits, y)
+}
+train { batch = 4 }
+"""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -33,6 +53,13 @@ def run_command(*arguments: object) -> Result:
 @pytest.fixture(scope="session")
 def run() -> Run:
     return run_command
+
+
+@pytest.fixture(scope="session")
+def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("recurrent") / "recurrent.nn"
+    file.write_text(RECURRENT)
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 from click.testing import Result
+from ranvier.compiler.kernels.cost import cost
+from ranvier.runtime.measuring import measure
+from ranvier.runtime.model import Model
+from ranvier.runtime.opening import open_blueprint
 
 Run = Callable[..., Result]
 
@@ -49,16 +53,6 @@ def test_a_damaged_model_is_one_message(run: Run, trained: Any, tmp_path: Path) 
     assert "Traceback" not in result.output
 
 
-def test_bench_counts_every_time_of_a_loop(run: Run, tmp_path: Path) -> None:
-    """A product of 8 rows by 16 columns over 16 takes 2 * 8 * 16 * 16 operations at each of 50 times."""
-    file = tmp_path / "m.nn"
-    file.write_text("model m() { input x: f32[50, 2] ; predict x -> rnn(16) -> last }\ntrain { batch = 8 }\n")
-    result = run("bench", file, "--entry", "predict", "--threads", 1)
-    assert result.exit_code == 0, result.output
-    counts = [int(n.replace(",", "")) for n in re.findall(r"% +([\d,]+) ", result.stdout)]
-    assert max(counts) >= 50 * 2 * 8 * 16 * 16
-
-
 def test_bench_times_every_kernel_beside_its_line(run: Run, trained: Any) -> None:
     for entry in ("train", "predict"):
         result = run("bench", trained.source, "--entry", entry, "--threads", 1, "--set", "hidden=32")
@@ -68,6 +62,23 @@ def test_bench_times_every_kernel_beside_its_line(run: Run, trained: Any) -> Non
         assert len(rows) >= 4
         assert all(re.match(r" *[\d.,]+ us +\d+% ", row) for row in rows)
         assert "rows/s" in result.stdout.splitlines()[-1]
+
+
+def test_bench_counts_a_kernel_as_often_as_it_runs(run: Run, recurrent: Path) -> None:
+    result = run("bench", recurrent, "--threads", 1)
+    assert result.exit_code == 0, result.output
+    rows = [line for line in result.stdout.splitlines() if "recurrent.nn:" in line]
+    assert sum(" x7 " in row for row in rows) >= 4
+    blueprint = open_blueprint(recurrent)
+    found = measure(Model(blueprint, threads=1), "train")
+    program = blueprint.program("train")
+    assert [k.launch for k in found.kernels] == list(range(len(program.launches)))
+    for each, launch in zip(found.kernels, program.launches, strict=True):
+        once = cost(launch.kernel, 4)
+        assert each.turns == (7 if launch.loop else 1)
+        assert (each.cost.flops, each.cost.bytes) == (once.flops * each.turns, once.bytes * each.turns)
+    steps = re.findall(r"\n *[\d.,]+ us +\d+%(?: +x7)? +([\d,]+) ", result.stdout)
+    assert [int(step.replace(",", "")) for step in steps] == [k.cost.flops for k in found.kernels]
 
 
 def test_new_makes_a_folder_that_runs(run: Run, tmp_path: Path) -> None:

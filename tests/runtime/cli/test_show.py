@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import Result
-from ranvier.compiler.driver import Blueprint
+from ranvier.compiler.kernels.model import buffers
 from ranvier.compiler.passes.pipeline import PASSES
 from ranvier.runtime.opening import open_blueprint
 from ranvier.runtime.show.memory import memory_plan
@@ -67,55 +68,75 @@ def test_memory_is_told_by_line(run: Run) -> None:
     assert "in all" in text
 
 
-LOOPS = """
-model words(units = 6) {
-    input x: f32[5, 3]
-    target y: class[4]
-    z = x -> bidirectional(lstm(units, recurrent_dropout = 0.1)) -> gru(units) -> last -> dense(4)
-    predict softmax(z)
-    loss cross_entropy(z, y)
-}
-"""
-
-
-@pytest.fixture
-def words(tmp_path: Path) -> Path:
-    """A model with loops."""
-    file = tmp_path / "words.nn"
-    file.write_text(LOOPS)
-    return file
-
-
-@pytest.mark.parametrize("entry", ["train", "predict"])
-def test_the_plan_shows_no_two_living_values_in_one_place(entry: str, words: Path) -> None:
-    for file in (DIGITS, words):
-        check_plan(open_blueprint(file), entry)
-
-
-def check_plan(blueprint: Blueprint, entry: str) -> None:
-    plan = memory_plan(blueprint, blueprint.program(entry))
+@pytest.mark.parametrize("kind", ["digits", "recurrent"])
+def test_the_plan_shows_no_two_living_values_in_one_place(kind: str, recurrent: Path) -> None:
+    blueprint = open_blueprint(DIGITS if kind == "digits" else recurrent)
+    plan = memory_plan(blueprint, blueprint.program("train"))
     assert plan.residents
     for a, b in itertools.combinations(plan.residents, 2):
         together = a.first <= b.last and b.first <= a.last
         assert not together or a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset
 
 
-def test_kernels_of_a_loop_say_how_often_they_run(run: Run, words: Path) -> None:
-    text = run("show", words, "--kernels", "--entry", "predict").stdout
-    costs = [line for line in text.splitlines() if line.endswith("rows") and line.startswith("# ")]
-    assert [line for line in costs if line.startswith("# 5 times ")]
-    assert [line for line in costs if not line.startswith("# 5 times ")]
+def test_what_a_loop_goes_through_is_shown_under_the_buffer_that_holds_it(run: Run, recurrent: Path) -> None:
+    blueprint = open_blueprint(recurrent)
+    program = blueprint.program("train")
+    plan = memory_plan(blueprint, program)
+    movers = [(each, part) for each in plan.residents for part in each.movers]
+    assert movers
+    assert {part.name for _, part in movers} <= {b.name for b in program.buffers.values() if b.turn}
+    assert {each.name for each in plan.residents}.isdisjoint(part.name for _, part in movers)
+    for each, part in movers:
+        loops = {launch.loop for launch in program.launches if part.name in buffers(launch.kernel)}
+        inside = [number for number, launch in enumerate(program.launches) if launch.loop in loops]
+        assert each.first <= inside[0]
+        assert each.last >= inside[-1]
+        assert 0 < part.stride < each.bytes
+    text = run("show", recurrent, "--memory").stdout
+    assert all(text.count(f" {part.name} ") == 1 for _, part in movers)
+    assert f"+{movers[0][1].stride:,} a time" in text
 
 
-def test_every_view_of_a_model_with_loops(run: Run, words: Path, tmp_path: Path) -> None:
-    for options in (["--layers"], ["--graph", "-o", tmp_path / "w.svg"], ["--llvm"], ["--memory"], ["--after", "loops"]):
-        assert run("show", words, *options).exit_code == 0
-    assert "gru_1" in run("show", words).stdout
-    assert "scan(" in run("show", words, "--after", "loops").stdout
-    resolved = tmp_path / "resolved.nn"
-    resolved.write_text(run("show", words, "--resolved").stdout)
-    assert "gru(units, recurrent_dropout = 0)" in resolved.read_text()
-    assert run("check", resolved).exit_code == 0
+def test_kernels_say_how_often_a_loop_runs_them(run: Run, recurrent: Path) -> None:
+    heads = [line for line in run("show", recurrent, "--kernels").stdout.splitlines() if line.endswith("on") and "turns of loop" in line]
+    assert any(line.endswith("in 7 turns of loop 1, from the first time on") for line in heads)
+    assert any(line.endswith("in 7 turns of loop 4, from the last time on") for line in heads)
+
+
+def test_a_cell_is_a_layer(run: Run, recurrent: Path) -> None:
+    lines = run("show", recurrent).stdout.splitlines()
+    own = next(line for line in lines if line.startswith("mine_1"))
+    assert "f32[7, 4] -> f32[7, 5]" in own
+    assert " 45 " in own
+    assert any(line.startswith("lstm_1") and " 220 " in line for line in lines)
+
+
+@pytest.mark.parametrize("entry", ["train", "predict"])
+@pytest.mark.parametrize("name", ["model", "loops", "clean", "fusion"])
+def test_the_bodies_of_loops_are_printed(run: Run, recurrent: Path, name: str, entry: str) -> None:
+    text = run("show", recurrent, "--after", name, "--entry", entry).stdout
+    assert text.count("= scan(") == text.count("    graph ") >= 2
+    for body in text.split("    graph ")[1:]:
+        assert "return next:0 = %" in body
+        assert "kind=carry" in body or name == "fusion"
+
+
+def test_a_stacked_value_is_named_as_in_the_text_of_the_body(run: Run, recurrent: Path) -> None:
+    text = run("show", recurrent, "--after", "clean", "--entry", "gradients").stdout
+    for body, after in itertools.pairwise(text.split("    }\n")):
+        names = set(re.findall(r"(%\d+) = ", body.rpartition("    graph ")[2]))
+        stacked = re.findall(r"kind=stack, number=(\d+)", after.partition("scan(")[0])
+        assert {f"%{number}" for number in stacked} <= names
+    assert "kind=stack" in text
+
+
+def test_a_resolved_cell_has_its_settings(run: Run, recurrent: Path, tmp_path: Path) -> None:
+    file = tmp_path / "resolved.nn"
+    assert run("show", recurrent, "--resolved", "-o", file).exit_code == 0
+    text = file.read_text()
+    assert "lstm(5, recurrent_dropout = 0)" in text
+    assert "# mine_1: f32[7, 5]" in text
+    assert run("show", file, "--resolved").stdout == text
 
 
 def test_a_resolved_file_is_a_file_that_means_the_same(run: Run, tmp_path: Path) -> None:

@@ -55,6 +55,25 @@ def test_arrows_carry_shapes(picture: Picture) -> None:
     assert into["block_2"] == "f32[6]"
 
 
+def test_a_cell_is_one_box_however_it_is_read() -> None:
+    text = """model m() {
+        input x: f32[6, 4]
+        input h0: f32[5]
+        encoder = gru(5)
+        seen = encoder(x, h = h0)
+        again = encoder(x, h = last(seen))
+        both = bidirectional(lstm(3))(again)
+        predict both -> last
+    }"""
+    drawn = draw(open_blueprint(text))
+    titles = [box.title for box in drawn.boxes]
+    assert titles == ["x", "h0", "gru_1", "last(seen)", "gru_1", "bidirectional_1", "last", "predict"]
+    labels = {(titles[a.start], titles[a.end]): a.label for a in drawn.arrows}
+    assert labels["gru_1", "last(seen)"] == "f32[5]"
+    assert labels["gru_1", "bidirectional_1"] == "f32[6, 5]"
+    assert labels["bidirectional_1", "last"] in ("f32[6]", "f32[6, 6]")
+
+
 def test_boxes_do_not_meet(picture: Picture) -> None:
     root = ElementTree.fromstring(svg_text(picture))
     rectangles = [r for r in root.iter("{http://www.w3.org/2000/svg}rect") if r.get("rx")]
