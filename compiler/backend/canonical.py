@@ -31,6 +31,11 @@ class Canonical:
     kernel: Kernel
     places: Mapping[str, Place]
 
+    @property
+    def fresh(self) -> frozenset[str]:
+        """Buffers of which a loop meets another part each time."""
+        return frozenset(name for name, place in self.places.items() if place.turn and not place.turn.slots)
+
 
 @dataclass(frozen=True)
 class Names:

@@ -9,7 +9,7 @@ loops, `strip.py` copies, `epilogue.py` writes the stores.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from ..kernels import model
 from ..kernels.model import Contract
@@ -22,13 +22,13 @@ from .tile_plan import Column, Plan, Span
 from .tiling import make_plan
 
 
-def emit_contract(kernel: Contract, target: Target, *, partition: str = "auto") -> Emitted:
+def emit_contract(kernel: Contract, target: Target, *, partition: str = "auto", fresh: Set[str] = frozenset()) -> Emitted:
     """The function that computes a contraction.
 
     `partition` says what lo and hi count: `m` rows (the m axes flattened) or lines of them, `n` panels of `grid.grain` columns,
-    `batch` points of the batch axes flattened, or `auto`.
+    `batch` points of the batch axes flattened, or `auto`. `fresh` buffers are of a loop that goes on to another part of them each time.
     """
-    plan = make_plan(kernel, target, partition)
+    plan = make_plan(kernel, target, partition, fresh)
     names = model.buffers(kernel)
     pointers = {name: Value("ptr", f"%b{number}") for number, name in enumerate(names)}
     text = Text(target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from ..deadline import check
@@ -90,9 +90,7 @@ def build(program: Program, target: Target, threads: int = 1) -> Native:
     if program.checks and program.fault is None:
         raise ValueError(f"program {program.name} has checks but no fault buffer")
     bare = [canonical(launch.kernel, program.buffers) for launch in program.launches]
-    emitted = _emit_all(
-        [(c.kernel, launch.loop > 0) for c, launch in zip(bare, program.launches, strict=True)], target, program.capacity, threads
-    )
+    emitted = _emit_all([(c, launch.loop > 0) for c, launch in zip(bare, program.launches, strict=True)], target, program.capacity, threads)
     kernels = _distinct(emitted)
     steps = plan(program, [e.grid for e in emitted], threads)
     names = {n: kernel.name for kernel in kernels for n in kernel.launches}
@@ -106,21 +104,22 @@ def build(program: Program, target: Target, threads: int = 1) -> Native:
     return Native(program.name, program.spaces, program.gathers, scratch, parallel, linked, program, target, steps, kernels, calls, text)
 
 
-def emit(kernel: Kernel, target: Target, capacity: int, threads: int, *, loop: bool = False) -> Emitted:
+def emit(bare: Canonical, target: Target, capacity: int, threads: int, *, loop: bool = False) -> Emitted:
     """The function of a kernel, by the generator of its kind."""
+    kernel = bare.kernel
     if isinstance(kernel, Contract):
-        return emit_contract(kernel, target, partition=partition(kernel, target, capacity, threads, loop=loop))
+        return emit_contract(kernel, target, partition=partition(kernel, target, capacity, threads, loop=loop), fresh=bare.fresh)
     return emit_lookup(kernel, target) if isinstance(kernel, Lookup) else emit_nest(kernel, target)
 
 
-def _emit_all(kernels: Sequence[tuple[Kernel, bool]], target: Target, capacity: int, threads: int) -> list[Emitted]:
+def _emit_all(kernels: Sequence[tuple[Canonical, bool]], target: Target, capacity: int, threads: int) -> list[Emitted]:
     """The functions of all kernels (and whether each is in a loop), each distinct one generated once."""
-    made: dict[tuple[Kernel, bool], Emitted] = {}
-    for kernel, loop in kernels:
-        if (kernel, loop) not in made:
+    made: dict[tuple[Kernel, Set[str], bool], Emitted] = {}
+    for bare, loop in kernels:
+        if (bare.kernel, bare.fresh, loop) not in made:
             check("generating code")
-            made[kernel, loop] = emit(kernel, target, capacity, threads, loop=loop)
-    return [made[each] for each in kernels]
+            made[bare.kernel, bare.fresh, loop] = emit(bare, target, capacity, threads, loop=loop)
+    return [made[bare.kernel, bare.fresh, loop] for bare, loop in kernels]
 
 
 def _distinct(emitted: Sequence[Emitted]) -> tuple[Compiled, ...]:

@@ -9,7 +9,7 @@ the chain of each accumulator is the same whatever was chosen here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from ..ir.elementwise import ROWS
 from ..kernels import model
@@ -69,8 +69,8 @@ def merge(axes: Sequence[Axis], tables: Sequence[Mapping[str, int]]) -> tuple[Sp
     return tuple(spans)
 
 
-def make_plan(kernel: Contract, target: Target, partition: str = "auto") -> Plan:
-    """Decide everything about a contraction for a target."""
+def make_plan(kernel: Contract, target: Target, partition: str = "auto", fresh: Set[str] = frozenset()) -> Plan:
+    """Decide everything about a contraction for a target; `fresh` buffers are met at another part each time the kernel is run."""
     tables = [strides(e, kernel.n) for e in _strided(kernel)]
     batch, m, k = merge(kernel.batch, tables), merge(kernel.m, tables), merge(kernel.k, tables[:2])
     lanes, vectors = _panel(kernel, target)
@@ -108,7 +108,7 @@ def make_plan(kernel: Contract, target: Target, partition: str = "auto") -> Plan
         wide=wide,
         long_body=long_body,
         varies=varies(kernel),
-        streamed=_streamed(kernel, m),
+        streamed=_streamed(kernel, m, fresh),
         strip_bytes=_padded(depth * width * size if form in COPIED else 0),
         sums_bytes=_padded(m_block * width * size if resting else 0),
         few_bytes=_padded(few * width * size if long_body else 0),
@@ -116,12 +116,14 @@ def make_plan(kernel: Contract, target: Target, partition: str = "auto") -> Plan
     )
 
 
-def _streamed(kernel: Contract, m: Sequence[Span]) -> tuple[Access, ...]:
-    """What the body loads at every point of a result, when that is too large to be in a core's own cache."""
-    if len(m) != 1 or m[0].rows or kernel.n.extent == 1:
+def _streamed(kernel: Contract, m: Sequence[Span], fresh: Set[str]) -> tuple[Access, ...]:
+    """What the body loads at every point of a result, when that is too large to be in a core's own cache, or a `fresh` part each time."""
+    if len(m) != 1 or kernel.n.extent == 1:
         return ()
     loaded = [i.access for i in kernel.body if isinstance(i, Load)]
     wide = tuple(a for a in loaded if a.stride(kernel.n.name) == 1 and a.stride(m[0].name))
+    if m[0].rows:
+        return tuple(a for a in wide if a.buffer in fresh)
     total = sum(columns_of(kernel) * m[0].factor * a.dtype.bytes for a in wide)
     return wide if total > STREAMED_BYTES else ()
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..ir.ops import Source
-from ..ir.scan import CARRY, FINAL, STACK, Result, Scan, time_axis
+from ..ir.scan import CARRY, FINAL, STACK, Result, Scan, at_one_time, time_axis
 from ..ir.types import TensorType
 from .memory import aligned
 from .placement import Placement, dense, elements
@@ -119,6 +119,18 @@ def plan_loop(op: Scan, results: Sequence[Result], name: str, rows: int) -> Loop
         carried.append(_slots(f"{name}.carry{carry}", kind, op.length + 1 if carry in kept else 2, rows))
     own = {n: _slots(f"{name}.stack{n}", op.body.type(n), op.length, rows) for n in sorted(stacked) if history(op, n) is None}
     return LoopPlan(op, name, carried, own)
+
+
+def sequence_slots(name: str, kind: TensorType, rows: int) -> Slots:
+    """Places for a value with a time axis, one a time: a loop then reads neighbouring rows, not rows a whole sequence apart."""
+    return _slots(name, at_one_time(kind), times_of(kind), rows)
+
+
+def times_of(kind: TensorType) -> int:
+    """The times of a sequence."""
+    length = kind.shape[time_axis(kind)]
+    assert isinstance(length, int)
+    return length
 
 
 def _slots(name: str, kind: TensorType, count: int, rows: int) -> Slots:

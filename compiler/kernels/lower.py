@@ -25,7 +25,7 @@ from ..ir.windows import Pad, Weave
 from ..passes.fusion import Cluster, Fusion, base, fuse_body
 from ..source import Span
 from .body import Body, access, identity, is_placed, place_of
-from .loops import LoopPlan, Moving, plan_loop, step_of
+from .loops import LoopPlan, Moving, plan_loop, sequence_slots, step_of
 from .model import Access, Axis, Constant, Extents, Kernel, Load, Nest, Store, kernel_axes, loads, stores
 from .model import Contract as ContractKernel
 from .model import Lookup as LookupKernel
@@ -86,7 +86,11 @@ class _Lowering:
         for node in self.graph:
             if isinstance(node.op, Source):
                 self.places[node.id] = sources[node.op.key]
-        self.place_loops()
+        live = [self.graph[number] for number in sorted(self.graph.live())]
+        gapless = read_whole(self.graph, live)
+        frames = wanted_frames(live, self.fusion.stored - gapless)
+        whole = gapless | self.fusion.free | frames.keys()
+        self.place_loops(whole)
         held = {p.buffer for p in sources.values()}
         for name, number in self.graph.outputs.items():
             wanted = outputs[name]
@@ -96,10 +100,6 @@ class _Lowering:
                 self.places[number] = wanted
             else:
                 self.extra.setdefault(number, []).append(wanted)
-        live = [self.graph[number] for number in sorted(self.graph.live())]
-        gapless = read_whole(self.graph, live)
-        frames = wanted_frames(live, self.fusion.stored - gapless)
-        whole = gapless | self.fusion.free | frames.keys()
         for number in sorted(self.fusion.stored, reverse=True):  # a join before its operands, which are made in its place
             if number not in self.places:
                 self.places[number] = self.temporary(f"{self.prefix}t{number}", self.graph.type(number), *frames.get(number, ()))
@@ -109,8 +109,8 @@ class _Lowering:
             if isinstance(node.op, Pad | Reshape) and base(self.graph, node.id) in self.places:
                 self.view_or_copy(node)
 
-    def place_loops(self) -> None:
-        """What loops leave behind, in buffers of their own."""
+    def place_loops(self, whole: Set[int]) -> None:
+        """What loops leave behind, in buffers of their own; what they go through, but for `whole` values, one time after the other."""
         for cluster in self.fusion.clusters:
             op = self.graph[cluster.nodes[0]].op
             if not isinstance(op, Scan):
@@ -120,6 +120,11 @@ class _Lowering:
             self.plans[cluster.nodes[0]] = plan
             self.temporaries |= {place.buffer: place for place in plan.buffers()}
             self.places |= {number: plan.result(result) for number, result in results.items()}
+            for number in self.steps(self.graph[cluster.nodes[0]], op):
+                if number in self.fusion.stored - self.places.keys() - whole and number not in self.graph.outputs.values():
+                    slots = sequence_slots(f"{self.prefix}t{number}", self.graph.type(number), self.rows)
+                    self.temporaries[slots.one.buffer] = slots.whole
+                    self.places[number] = slots.sequence(0, op.length)
 
     def view_or_copy(self, node: Node) -> None:
         """A frame or a reshape that cannot be seen where the value lies is a copy of it."""

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from ranvier.compiler.backend import program as backend
 from ranvier.compiler.backend import schedule
+from ranvier.compiler.backend.canonical import Canonical
 from ranvier.compiler.backend.program import Native, build
 from ranvier.compiler.backend.target import Target, host
 from ranvier.compiler.backend.text import Emitted, Grid, Text, Value, i64
 from ranvier.compiler.ir.types import BATCH, F32, I32
 from ranvier.compiler.kernels import model
-from ranvier.compiler.kernels.model import Access, Apply, Axis, Constant, Fold, Index, Kernel, Load, Nest, Store
+from ranvier.compiler.kernels.model import Access, Apply, Axis, Constant, Fold, Index, Load, Nest, Store
 from ranvier.compiler.kernels.program import Buffer, Gather, Launch, Program
 from ranvier.runtime.team import shared_team
 
@@ -31,8 +32,9 @@ OPS = {"add": "fadd", "mul": "fmul"}
 # --- scalar loops -------------------------------------------------------------------------------------------------------------------
 
 
-def emit(kernel: Kernel, target: Target, capacity: int, threads: int, *, loop: bool = False) -> Emitted:
+def emit(bare: Canonical, target: Target, capacity: int, threads: int, *, loop: bool = False) -> Emitted:
     """The first axis is the grid, the others are loops; folds are sums over all `over` axes, held in scratch."""
+    kernel = bare.kernel
     assert isinstance(kernel, Nest)
     text = Text(target)
     text.begin("entry")
