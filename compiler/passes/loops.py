@@ -1,7 +1,8 @@
 """Loops made cheap: work that need not be done time after time leaves them, and what nobody wants is not done.
 
     tidy    drops what no result needs, carried values and operands too; a stack of a step is the sequence itself
-    hoist   products of steps with outer values become one product before the loop; what is the same at all times is made once
+    hoist   products of steps with outer values, and what is made of them alone, are made before the loop for all times; what is the same
+            at all times is made once
     sink    sums over all times of products (gradients of weights) become one product of stacked factors after the loop; so do products
             that only results need
 
@@ -14,7 +15,7 @@ times becomes the product's, which depends on no partition.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from ..ir.elementwise import Elementwise
@@ -25,6 +26,7 @@ from ..ir.ops import Contract, Reduce, Source
 from ..ir.scan import CARRY, FINAL, OUTER, STACK, STEP, Result, Scan, final, over_time, stack, time_axis
 from ..ir.take import ScatterAdd, Take
 from ..ir.views import Broadcast, Reshape, Slice, Transpose
+from .fusion import base
 from .lifting import Lift, Lifted, between, is_plain, liftable, moved, with_time
 
 GraphPass = Callable[[Graph], Graph]
@@ -206,18 +208,30 @@ def _hoisted(loop: _Loop) -> Mapping[Result, int]:
     given = {*kinds[STEP], *kinds[OUTER]}
     known = {n: Lifted(loop.given(source), n in stepping) for n in given if isinstance(source := body[n].op, Source)}
     lift = Lift(loop.graph, body, op.length, known)
-    needed = body.ancestors([*body.outputs.values(), *(r.number for r in loop.wanted if r.kind == STACK)])
+    left = [*body.outputs.values(), *(r.number for r in loop.wanted if r.kind == STACK)]
+    needed = body.ancestors(left)
     loop.carried(range(op.carries))
-    for node in body:
-        if node.id in carrying or node.id in given or node.id not in needed or not liftable(body, node.id, given):
-            continue
-        if node.id in stepping and isinstance(node.op, Contract | Take):
-            loop.numbers[node.id] = loop.writer.step(lift.value(node.id).number)
-        elif node.id not in stepping and not is_plain(node.op):
-            loop.numbers[node.id] = loop.writer.outer(lift.value(node.id).number)
+    free = [n for n in sorted(needed - carrying - given) if liftable(body, n, given)]
+    for number in (n for n in free if n not in stepping and not is_plain(body[n].op)):
+        loop.numbers[number] = loop.writer.outer(lift.value(number).number)
+    for number in _worth_hoisting(body, {n for n in free if n in stepping}, needed, left):
+        loop.numbers[number] = loop.writer.step(lift.value(number).number)
     loop.copy(needed)
     written, number = loop.write(range(op.carries))
     return loop.results(written, number, loop.numbers)
+
+
+def _worth_hoisting(body: Graph, free: Set[int], needed: Set[int], left: Iterable[int]) -> list[int]:
+    """Of values that carry nothing, the last ones of those made by products, lookups or sums: what the rest of the body reads of them.
+
+    `left` are values that leave the body.
+    """
+    heavy: set[int] = set()
+    for number in sorted(free):
+        if isinstance(body[number].op, Contract | Take | Reduce) or not heavy.isdisjoint(body[number].inputs):
+            heavy.add(number)
+    read = {i for n in needed - heavy for i in body[n].inputs}.union(left) & heavy
+    return sorted({base(body, n) for n in read})
 
 
 # --- sink ----------------------------------------------------------------------------------------------------------------------------
