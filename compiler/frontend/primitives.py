@@ -208,7 +208,9 @@ def _einsum(e: Expressions, a: Bound) -> Value:
     lead.append([0] if any(lead) else [])
     op = Contract(*(tuple(b + s) for b, s in zip(lead, spell, strict=True)))
     build = e.context.build
-    return e.unnamed(build.add_op(op, build.cast(x.node, e.context.real), build.cast(y.node, e.context.real)))
+    found = e.unnamed(build.add_op(op, build.cast(x.node, e.context.real), build.cast(y.node, e.context.real)))
+    known = {letter: label for letter, label in zip(left + right, (*x.axes, *y.axes), strict=True) if label in e.context.lengths}
+    return replace(found, axes=tuple(known.get(letter, new) for letter, new in zip(out, found.axes, strict=True)))
 
 
 def _check_letters(e: Expressions, a: Bound, letters: str, out: str, sizes: list[int]) -> None:
