@@ -50,7 +50,7 @@ def test_products_of_a_training_step_do_not_spill(level: str, real: DType) -> No
     for launch in program.launches:
         if not isinstance(launch.kernel, Contract):
             continue
-        emitted = emit(canonical(launch.kernel, program.buffers).kernel, made.target, program.capacity, 2)
+        emitted = emit(canonical(launch.kernel, program.buffers), made.target, program.capacity, 2)
         loops = [loop for loop in innermost(jit.assembly(module(emitted), made.target)) if any("fmadd" in line for line in loop)]
         assert loops, launch.label
         for loop in loops:
