@@ -16,7 +16,7 @@ from .diagnostics import Diagnostic, Note
 from .errors import SourceError
 from .frontend.blocks import DataSettings, TrainSettings, read_data, read_train
 from .frontend.chain import innermost_own
-from .frontend.context import Parameter, StateVariable
+from .frontend.context import Field, Parameter, StateVariable
 from .frontend.elaborate import Elaboration, apply_function, elaborate, instantiate
 from .frontend.lengths import length_names
 from .frontend.library import Library, Reader, open_library
@@ -28,7 +28,7 @@ from .ir.build import Build
 from .ir.elementwise import Cast
 from .ir.evaluate import evaluate
 from .ir.graph import NOWHERE, Graph, Node, rewrite
-from .ir.op import Array, Trait
+from .ir.op import Array, Op, Trait
 from .ir.ops import Reduce, Source
 from .ir.take import Take
 from .ir.types import BATCH, F32, F64, I32, DType, Shape, TensorType, batched
@@ -144,11 +144,15 @@ class Blueprint:
         for name, entry in self.inference.fields.items():
             if entry.classes is not None or entry.most is not None:
                 found[name] = (0, (entry.classes or 1) - 1) if entry.most is None else (1, entry.most)
-        for graph in (self.inference.graph, self.training.graph):
-            for name, entries in looked_up(graph):
-                low, high = found.get(name, (0, entries - 1))
-                found[name] = low, min(high, entries - 1)
+        for lookup in self.lookups:
+            low, high = found.get(lookup.input, (0, lookup.entries - 1))
+            found[lookup.input] = low, min(high, lookup.entries - 1)
         return found
+
+    @cached_property
+    def lookups(self) -> tuple[Numbering, ...]:
+        """What of the inputs numbers rows of tables."""
+        return tuple(dict.fromkeys(each for e in (self.inference, self.training) for each in numberings(e.graph)))
 
     # --- graphs
 
@@ -396,6 +400,18 @@ class Blueprint:
         like = f"parameter:{label}" if owner is not None and owner.type.shape == kind.shape else None
         return self.layout.place(key, kind, like)
 
+    def _numbered(self, build: Build, entry: Field, value: int) -> Iterator[tuple[int, int, int]]:
+        """What of an input must lie from a least to a greatest number."""
+        known = entry.most if entry.most is not None else (entry.classes or 0) - 1
+        if entry.classes is not None or entry.most is not None:
+            yield value, int(entry.most is not None), known
+        for lookup in self.lookups:
+            if lookup.input == entry.name and (entry.classes is None or entry.classes > lookup.entries):
+                shown = value
+                for view in lookup.views:
+                    shown = build.add_op(view, shown)
+                yield shown, 0, lookup.entries - 1
+
     def _checks(self, used: Sequence[str]) -> tuple[Lowered, str | None]:
         """Kernels that find a whole number out of its range before anything reads it."""
         fields = [field for f in used if (field := self.inference.fields[f]).name in self.limits]
@@ -407,11 +423,12 @@ class Blueprint:
             if entry not in fields:
                 continue
             value = build.add_op(Source("input", entry.name, entry.type))
-            low, high = self.limits[entry.name]
-            whole = build.cast(value, I32)
-            outside = build.apply("or", build.lt(whole, build.constant(low, I32)), build.apply("ge", whole, build.constant(high + 1, I32)))
-            bad = build.add_op(Reduce("any", tuple(range(entry.type.rank))), outside)
-            fault = build.apply("max", fault, build.select(bad, build.constant(number, I32), build.constant(0, I32)))
+            for shown, low, high in self._numbered(build, entry, value):
+                whole = build.cast(shown, I32)
+                above = build.apply("ge", whole, build.constant(high + 1, I32))
+                outside = build.apply("or", build.lt(whole, build.constant(low, I32)), above)
+                bad = build.add_op(Reduce("any", tuple(range(build.type(whole).rank))), outside)
+                fault = build.apply("max", fault, build.select(bad, build.constant(number, I32), build.constant(0, I32)))
         build.graph.outputs["output:fault"] = fault
         lowered = self._lower(optimise(build.graph))
         renamed = {name: f"check.{name}" for name in lowered.temporaries}
@@ -449,16 +466,26 @@ def mean_over_batch(build: Build, value: int) -> int:
     return build.div(build.sum(value, [0]), build.extent(BATCH))
 
 
-def looked_up(graph: Graph) -> Iterator[tuple[str, int]]:
-    """The inputs whose elements number the rows of a table as they are, with how many rows that has."""
+@dataclass(frozen=True)
+class Numbering:
+    """What is seen of an input through some views (innermost first) numbers the rows of a table of so many entries."""
+
+    input: str
+    views: tuple[Op, ...]
+    entries: int
+
+
+def numberings(graph: Graph) -> Iterator[Numbering]:
+    """The lookups whose numbers come from an input as they are."""
     for node in graph:
         if isinstance(node.op, Take):
-            index = node.inputs[1]
-            while graph[index].op.has(Trait.VIEW) or isinstance(graph[index].op, Cast):
-                index = graph[index].inputs[0]
-            source, entries = graph[index].op, graph.type(node.inputs[0]).shape[0]
-            if isinstance(source, Source) and source.kind == "input" and isinstance(entries, int):
-                yield source.label, entries
+            index, views = graph[node.inputs[1]], list[Op]()
+            while index.op.has(Trait.VIEW) or isinstance(index.op, Cast):
+                views.insert(0, index.op)
+                index = graph[index.inputs[0]]
+            entries = graph.type(node.inputs[0]).shape[0]
+            if isinstance(index.op, Source) and index.op.kind == "input" and isinstance(entries, int):
+                yield Numbering(index.op.label, tuple(views), entries)
 
 
 def _copied(graph: Graph) -> Graph:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ..compiler.backend.executable import Executable
 from ..compiler.deadline import deadline
-from ..compiler.driver import RUNTIME, Blueprint
+from ..compiler.driver import RUNTIME, Blueprint, Numbering
 from ..compiler.errors import DataError, RanvierError, ResourceError
 from ..compiler.frontend.context import Parameter, StateVariable
 from ..compiler.ir.evaluate import evaluate as reference
-from ..compiler.ir.types import F64, TensorType, batched, elements
+from ..compiler.ir.op import Context
+from ..compiler.ir.types import BATCH, F64, TensorType, batched, elements
 from ..compiler.kept import executable
 from ..compiler.passes.stream import Stage
 from .convert import as_array, cast
@@ -292,14 +293,21 @@ class Model:
 
     def _explain(self, fault: int, data: Arrays | None) -> None:
         name = list(self._fields)[fault - 1]
-        values = self.memory.rows(f"input:{name}") if data is None else data[name]
+        self._refuse(name, self.memory.rows(f"input:{name}") if data is None else data[name])
+
+    def _refuse(self, name: str, values: Array) -> NoReturn:
+        """Say which number of an input is outside its range."""
         field = self._fields[name]
         if field.most is not None:
             check_lengths(values, field)
         high = self.blueprint.limits[name][1]
         wrong = np.argwhere((values < 0) | (values > high))
-        shown = f": row {wrong[0][0]} holds {values[tuple(wrong[0])]}" if wrong.size else ""
-        raise DataError(f"`{name}` has {'a class index' if field.classes else 'an index'} outside 0..{high}{shown}")
+        what = "a class index" if field.classes else "an index"
+        if not wrong.size:
+            raise DataError(f"`{name}` has {what} outside 0..{high}")
+        place, value = Origin().place(name, int(wrong[0][0]), tuple(map(int, wrong[0][1:]))), values[tuple(wrong[0])]
+        of = "" if field.classes else f": it is looked up in a table of {high + 1} rows"
+        raise DataError(f"{place} holds {value}, {what} outside 0..{high}{of}")
 
     # --- rows in
 
@@ -316,7 +324,19 @@ class Model:
                 raise DataError(f"the model has {len(rest)} targets: give them by name in a dictionary")
             data = {**data, rest[0]: y}
         fields = [self._fields[n] for n in wanted]
-        return fit_arrays(fields, padded(fields, data), vocabularies=self.vocabularies)
+        fitted = fit_arrays(fields, padded(fields, data), vocabularies=self.vocabularies)
+        for lookup in self.blueprint.lookups:
+            if lookup.input in fitted and len(fitted[lookup.input]):
+                self._check_numbers(lookup, fitted[lookup.input])
+        return fitted
+
+    def _check_numbers(self, lookup: Numbering, values: Array) -> None:
+        """DataError names the first number without a row of the table: better now than in the midst of a training."""
+        shown, context = values, Context({}, {BATCH.name: len(values)})
+        for view in lookup.views:
+            shown = view.evaluate(context, shown)
+        if shown.min() < 0 or shown.max() >= lookup.entries:
+            self._refuse(lookup.input, values)
 
     def _load(self, call: Call, data: Any) -> int:
         """Put a batch into the input buffers and return its rows; arrays that do not fit as they are get checked and converted."""

@@ -132,6 +132,9 @@ def _take(e: Expressions, a: Bound) -> Value:
     table, indices = a.tensor("table"), a.tensor("indices")
     if e.context.batched(table):
         e.context.refuse("shape-mismatch", "rows are taken from a table that is the same for every sample", a.values["table"][1])
+    if e.context.build.type(indices.node).dtype.kind not in "iu":
+        message = f"rows of a table are numbered by whole numbers, and this is {e.context.spell(indices)}"
+        e.context.refuse("type-mismatch", message, a.values["indices"][1], help="declare the input as `i32[…]`, `u8[…]` or `class[n][…]`")
     node = e.context.build.add_op(Take(), table.node, indices.node)
     return Tensor(node, (*indices.axes, table.axes[-1]))
 

@@ -156,5 +156,5 @@ def test_indices_outside_a_table_are_named() -> None:
                        "predict v ; loss mse(v, y) }")  # fmt: skip
     rows = {"w": np.array([[0, 1, 2, 8], [3, 9, 0, 0]], np.int32), "y": np.zeros(2, np.float32)}
     for verb in (model.predict, model.step, model.evaluate, model.fit):
-        with pytest.raises(rv.RanvierError, match=r"`w` has an index outside 0..8: row 1 holds 9"):
+        with pytest.raises(rv.RanvierError, match=r"`w` row 1 column 1 holds 9, an index outside 0\.\.8"):
             verb(rows)
