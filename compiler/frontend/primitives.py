@@ -133,6 +133,10 @@ def _take(e: Expressions, a: Bound) -> Value:
     if e.context.batched(table):
         e.context.refuse("shape-mismatch", "rows are taken from a table that is the same for every sample", a.values["table"][1])
     node = e.context.build.add_op(Take(), table.node, indices.node)
+    entries = e.context.body(table)[0]
+    if (indices.classes or 0) > entries:
+        message = f"the table has {entries} rows, and there are {indices.classes} classes to look up"
+        e.context.refuse("shape-mismatch", message, a.values["indices"][1], help="give it a row for each class")
     return Tensor(node, (*indices.axes, table.axes[-1]))
 
 
@@ -208,7 +212,9 @@ def _einsum(e: Expressions, a: Bound) -> Value:
     lead.append([0] if any(lead) else [])
     op = Contract(*(tuple(b + s) for b, s in zip(lead, spell, strict=True)))
     build = e.context.build
-    return e.unnamed(build.add_op(op, build.cast(x.node, e.context.real), build.cast(y.node, e.context.real)))
+    found = e.unnamed(build.add_op(op, build.cast(x.node, e.context.real), build.cast(y.node, e.context.real)))
+    ends = [(letter, label) for letter, label in zip(left + right, x.axes + y.axes, strict=True) if label in e.context.lengths]
+    return replace(found, axes=lengths.kept(e.context, found.axes, [dict(reversed(ends)).get(letter) for letter in out]))
 
 
 def _check_letters(e: Expressions, a: Bound, letters: str, out: str, sizes: list[int]) -> None:
