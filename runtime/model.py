@@ -321,7 +321,7 @@ class Model:
             if len(rest) != 1:
                 raise DataError(f"the model has {len(rest)} targets: give them by name in a dictionary")
             data = {**data, rest[0]: y}
-        fields = [self._fields[n] for n in wanted]
+        fields = [self._fields[n] for n in sorted(wanted, key=lambda n: n not in own)]  # a missing sequence is named, not its lengths
         return fit_arrays(fields, padded(fields, data), vocabularies=self.vocabularies)
 
     def _load(self, call: Call, data: Any) -> int:
