@@ -44,10 +44,10 @@ class Entry:
     team: Team
     generation: int = -1
 
-    def bind(self, feeds: tuple[Feed, ...], results: Array, *, targets: bool) -> Call:
+    def bind(self, feeds: tuple[Feed, ...], results: Array, *, targets: bool, as_is: bool) -> Call:
         """The entry for single batches; bound once, since small models take no longer than a few attributes and arguments."""
         start = self.team.starter(self.code.body, self.address, self.code.parallel)
-        return Call(feeds, targets, Results(results), self.generation, self.context.data, start)
+        return Call(feeds, targets, as_is, Results(results), self.generation, self.context.data, start)
 
 
 class Feed(dict[tuple[int, ...], Array | None]):
@@ -86,10 +86,14 @@ class Results(dict[int, Array]):
 
 @dataclass(frozen=True)
 class Call:
-    """An entry bound to the memory of one generation: its inputs and its result, found once."""
+    """An entry bound to the memory of one generation: its inputs and its result, found once.
+
+    Fitting arrays go in `as_is`, unless there are sequences: what lies past their ends is made zero first.
+    """
 
     feeds: tuple[Feed, ...]
     targets: bool
+    as_is: bool
     results: Results
     generation: int
     words: memoryview
@@ -314,16 +318,18 @@ class Model:
     def arrays(self, data: Any, *, targets: bool, y: Any = None) -> dict[str, Array]:
         """User data checked and converted to the model's fields; a single array stands for the only input, `y` for the only target."""
         wanted = [n for n in self._fields if targets or n in self._inputs]
+        own = [n for n in wanted if self._fields[n].most is None]  # lengths stand beside their sequences, or are those of a list's rows
         if not isinstance(data, Mapping) and not hasattr(data, "columns"):
-            if len(self._inputs) != 1:
-                raise DataError(f"the model has the inputs {', '.join(self._inputs)}: give a dictionary with an array for each")
-            data = {self._inputs[0]: data}
+            inputs = [n for n in own if n in self._inputs]
+            if len(inputs) != 1:
+                raise DataError(f"the model has the inputs {', '.join(inputs)}: give a dictionary with an array for each")
+            data = {inputs[0]: data}
         if y is not None:
-            rest = [n for n in wanted if n not in self._inputs]
+            rest = [n for n in own if n not in self._inputs]
             if len(rest) != 1:
                 raise DataError(f"the model has {len(rest)} targets: give them by name in a dictionary")
             data = {**data, rest[0]: y}
-        fields = [self._fields[n] for n in wanted]
+        fields = [self._fields[n] for n in sorted(wanted, key=lambda n: n not in own)]  # a missing sequence is named, not its lengths
         fitted = fit_arrays(fields, padded(fields, data), vocabularies=self.vocabularies)
         for lookup in self.blueprint.lookups:
             if lookup.input in fitted and len(fitted[lookup.input]):
@@ -340,7 +346,7 @@ class Model:
 
     def _load(self, call: Call, data: Any) -> int:
         """Put a batch into the input buffers and return its rows; arrays that do not fit as they are get checked and converted."""
-        rows = call.load(data)
+        rows = call.load(data) if call.as_is else -1
         if rows < 0:
             arrays = self.arrays(data, targets=call.targets)
             if not len(next(iter(arrays.values()))):
@@ -361,7 +367,8 @@ class Model:
             feeds = tuple(Feed(n, f.numpy, self.memory.rows(f"input:{n}")) for n, f in wanted.items())
             result = self.memory.rows("output:predict") if name == "predict" else self.memory.flat("output:loss")
             entry = self.entry(name)  # again: the views may have moved memory that the context points at
-            call = self._calls[name] = entry.bind(feeds, result, targets=targets)
+            as_is = not any(f.length for f in wanted.values())
+            call = self._calls[name] = entry.bind(feeds, result, targets=targets, as_is=as_is)
         return call
 
     def _go(self, call: Call, rows: int) -> None:
@@ -407,7 +414,7 @@ class Model:
         if call is None or call.generation != self.memory.generation:
             self._need_fit()
             call = self._call("predict", targets=False)
-        rows = call.load(data)
+        rows = call.load(data) if call.as_is else -1
         if rows >= 0:
             self._go(call, rows)
             return call.results[rows].copy()

@@ -73,6 +73,9 @@ def _even(field: Field, value: Any, lengths: Any, origin: Origin) -> tuple[Array
     """Rows as one array [rows, times, …], and how many times each has."""
     if _is_ragged(value):
         parts = [as_array(row, field.name, origin) for row in value]
+        single = next((n for n, part in enumerate(parts) if part.ndim == 0), None)
+        if single is not None:
+            raise DataError(f"{origin.place(field.name, single)} is a single value; a row is [times, {_spell(field.shape[1:])}]")
         times = np.array([len(part) for part in parts], dtype=np.int32)
         inside = field.shape[1:]
         wrong = next((n for n, part in enumerate(parts) if part.shape[1:] != inside and part.size), None)

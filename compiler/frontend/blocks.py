@@ -211,6 +211,11 @@ def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[
     for name in ROW_SETTINGS:
         if f"data.{name}" in overrides:
             numbers[name] = reader.number(name, reader.override(f"data.{name}", None), block.span)
+    if "stride" in numbers and "window" not in numbers:
+        place = next((s.value.span for s in block.settings if s.name.id == "stride"), block.span)
+        message = "`stride` says where windows begin, and there is no `window`"
+        reader.context.report("bad-setting", message, place, help="add `window = …`, the rows of a sample")
+        reader.context.finish()
     window = int(numbers.get("window", 0))
     return DataSettings(source, columns, float(numbers.get("test", 0.0)), block.span, window, int(numbers.get("stride", window)))
 

@@ -377,24 +377,34 @@ class Expressions:
             if item is None:
                 continue
             if isinstance(item, Slice):
-                start, stop, step = slice(*self.slice_bounds(item, scope)).indices(size)
+                bounds = self.slice_bounds(item, scope)
+                start, stop, step = slice(*bounds).indices(size)
             else:
-                start = self.integer(item, scope)
-                start, stop, step = (start + size if start < 0 else start), 0, 1
+                bounds = (self.integer(item, scope), None, None)
+                start, stop, step = (bounds[0] + size if bounds[0] < 0 else bounds[0]), 0, 1
                 stop = start + 1
                 dropped.append(axis)
             if not 0 <= start < stop <= size:
                 fault = "takes nothing of" if isinstance(item, Slice) else "is outside"
                 self.context.refuse("index-out-of-range", f"`{item.span.text}` {fault} an axis of {size}", item.span)
             if (start, stop, step) != (0, size, 1):
-                if axis not in dropped and value.axes[axis] in self.context.lengths and step != 1:
-                    message = f"the axis `{value.axes[axis]}` is as long as each sample says; it is cut in steps of 1"
-                    self.context.refuse("unsupported", message, item.span)
-                axes[axis] = sliced(self.context, value.axes[axis], start, stop, size)
+                self.check_cut(value.axes[axis], bounds, item.span)
+                axes[axis] = sliced(self.context, value.axes[axis], start, stop, size, from_end=(bounds[1] or 0) < 0)
                 node = build.slice_axis(node, axis + lead, start, stop, step)
         shape = build.type(node).shape
         node = build.reshape(node, tuple(d for a, d in enumerate(shape) if a - lead not in dropped))
         return Tensor(node, tuple(a for n, a in enumerate(axes) if n not in dropped), value.classes)
+
+    def check_cut(self, axis: Label, bounds: tuple[int | None, int | None, int | None], place: Span) -> None:
+        """An axis as long as each sample says is cut in steps of 1, and begins at its beginning: samples end at different places."""
+        if axis not in self.context.lengths:
+            return
+        if (bounds[2] or 1) != 1:
+            self.context.refuse("unsupported", f"the axis `{axis}` is as long as each sample says; it is cut in steps of 1", place)
+        if (bounds[0] or 0) < 0:
+            message = f"the axis `{axis}` is as long as each sample says, and `{bounds[0]}` would begin at another place in each"
+            mend = "`last(x)` is the value at each sample's own end, and `x[:-1]` all but that" if bounds[0] == -1 else None
+            self.context.refuse("unsupported", message, place, help=mend)
 
     # calls
 

@@ -57,6 +57,14 @@ def renamed(context: Context, old: Label, new: Label) -> None:
         context.lengths[new] = context.lengths[old]
 
 
+def kept(context: Context, axes: Sequence[Label], sources: Sequence[Label | None]) -> tuple[Label, ...]:
+    """The axes of a result, where those that come from an axis with lengths have these: its label, which no two axes share."""
+    for new, old in zip(axes, sources, strict=True):
+        if old is not None:
+            renamed(context, old, new)
+    return tuple(new if old is None or old in sources[:n] else old for n, (new, old) in enumerate(zip(axes, sources, strict=True)))
+
+
 def masked(context: Context, x: Tensor, axes: Sequence[int], neutral: float | bool) -> Tensor:
     """A value with `neutral` past each sample's end along those of the `axes` (of the graph) that have lengths."""
     for axis, length in list(_lengths(context, x, axes)):
@@ -126,13 +134,13 @@ def _outer(context: Context, a: Tensor, b: Tensor) -> Tensor:
     return Tensor(build.mul(left, right), (*a.axes, *b.axes))
 
 
-def sliced(context: Context, label: Label, start: int, stop: int, size: int) -> Label:
-    """The label of a part of an axis: what remains of each sample's length."""
+def sliced(context: Context, label: Label, start: int, stop: int, size: int, *, from_end: bool) -> Label:
+    """The label of a part of an axis: what remains of each sample's length; `from_end` when its stop counts from each sample's own end."""
     length = length_of(context, label)
     if length is None or (start, stop) == (0, size):
         return label
     build = context.build
-    ends = build.apply("min", length, build.constant(stop, I32))
+    ends = build.sub(length, build.constant(size - stop, I32)) if from_end else build.apply("min", length, build.constant(stop, I32))
     return _labelled(context, label, build.apply("max", build.sub(ends, build.constant(start, I32)), build.constant(0, I32)))
 
 

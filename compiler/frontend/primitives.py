@@ -136,6 +136,10 @@ def _take(e: Expressions, a: Bound) -> Value:
         message = f"rows of a table are numbered by whole numbers, and this is {e.context.spell(indices)}"
         e.context.refuse("type-mismatch", message, a.values["indices"][1], help="declare the input as `i32[…]`, `u8[…]` or `class[n][…]`")
     node = e.context.build.add_op(Take(), table.node, indices.node)
+    entries = e.context.body(table)[0]
+    if (indices.classes or 0) > entries:
+        message = f"the table has {entries} rows, and there are {indices.classes} classes to look up"
+        e.context.refuse("shape-mismatch", message, a.values["indices"][1], help="give it a row for each class")
     return Tensor(node, (*indices.axes, table.axes[-1]))
 
 
@@ -212,8 +216,8 @@ def _einsum(e: Expressions, a: Bound) -> Value:
     op = Contract(*(tuple(b + s) for b, s in zip(lead, spell, strict=True)))
     build = e.context.build
     found = e.unnamed(build.add_op(op, build.cast(x.node, e.context.real), build.cast(y.node, e.context.real)))
-    known = {letter: label for letter, label in zip(left + right, (*x.axes, *y.axes), strict=True) if label in e.context.lengths}
-    return replace(found, axes=tuple(known.get(letter, new) for letter, new in zip(out, found.axes, strict=True)))
+    ends = [(letter, label) for letter, label in zip(left + right, x.axes + y.axes, strict=True) if label in e.context.lengths]
+    return replace(found, axes=lengths.kept(e.context, found.axes, [dict(reversed(ends)).get(letter) for letter in out]))
 
 
 def _check_letters(e: Expressions, a: Bound, letters: str, out: str, sizes: list[int]) -> None:

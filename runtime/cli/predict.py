@@ -49,7 +49,7 @@ def command(model: Path, data: Path, output: Path | None, threads: int | None) -
 
 def _inputs(model: Model, table: Any) -> Any:
     """The table; a file of a single array is that of the only input, whatever its name."""
-    inputs = [name for name in model.fields if name not in model.blueprint.inference.targets]
+    inputs = [name for name, field in model.fields.items() if name not in model.blueprint.inference.targets and field.most is None]
     if len(inputs) == 1 and len(table) == 1 and inputs[0] not in table:
         return {inputs[0]: next(iter(table.values()))}
     return table

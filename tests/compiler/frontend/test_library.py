@@ -39,6 +39,7 @@ INPUTS = {
     "image": "f32[8, 8, 4]",
     "volume": "f32[4, 4, 4, 2]",
     "index": "class[8]",
+    "bit": "class[2]",
 }
 BY_AXES = ("number", "vector", "matrix", "image", "volume")
 ATTEMPTS = 400
@@ -91,7 +92,7 @@ def input_choices(parameter: Parameter, time: int = 0) -> list[str]:
     """Inputs of the model that a pattern takes with `time` axes more; without a pattern also lists, numbers and steps of training."""
     pattern = parameter.type
     if pattern is None:
-        return ["vector", "[4, 4]", "image", "0.5", "index", "matrix", "number"]
+        return ["vector", "[4, 4]", "image", "0.5", "index", "bit", "matrix", "number"]
     if pattern.dtype == "class":
         return ["index"]
     fixed = [d for d in pattern.dims or () if not isinstance(d, Ellipsis)]
