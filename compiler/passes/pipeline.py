@@ -10,6 +10,7 @@ from ..ir.verifier import verify
 from .columns import give_columns
 from .cse import cse
 from .dce import dce
+from .extremes import compare_extremes
 from .fold import fold
 from .fusion import Fusion, fuse, print_fusion
 from .linear import combine_sums
@@ -41,6 +42,7 @@ PASSES: tuple[tuple[str, GraphPass], ...] = (
     ("loops", loops),
     ("fold", fold),
     ("simplify", simplify),
+    ("extremes", compare_extremes),
     ("overlap", gather_overlaps),
     ("linear", combine_sums),
     ("samples", reduce_samples),
