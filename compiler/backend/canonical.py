@@ -26,10 +26,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Canonical:
-    """A renamed kernel, and where each of its buffers begins."""
+    """A renamed kernel, where each of its buffers begins, and the name of one that lies there."""
 
     kernel: Kernel
     places: Mapping[str, Place]
+    names: Mapping[str, str]
 
     @property
     def fresh(self) -> frozenset[str]:
@@ -48,16 +49,16 @@ class Names:
 def canonical(kernel: Kernel, buffers: Mapping[str, Buffer]) -> Canonical:
     """Rename the axes i0, i1, … and the buffers b0, b1, … in order of appearance; b begins at its lowest accessed offset."""
     accesses = [*loads(kernel), *stores(kernel)]
-    regions = _regions({a.buffer: buffers[a.buffer] for a in accesses})
+    regions = regions_of({a.buffer: buffers[a.buffer] for a in accesses})
     starts = {region: _start(region, regions, accesses, buffers) for region in dict.fromkeys(regions[a.buffer] for a in accesses)}
     numbers = {region: f"b{n}" for n, region in enumerate(starts)}
     moved = {name: (numbers[region], buffers[name].offset - starts[region]) for name, region in regions.items()}
     axes = {axis.name: f"i{n}" for n, axis in enumerate(reached_axes(kernel))}
     places = {numbers[region]: Place(buffers[region].space, start, buffers[region].turn) for region, start in starts.items()}
-    return Canonical(_renamed(kernel, Names(axes, moved)), places)
+    return Canonical(_renamed(kernel, Names(axes, moved)), places, {number: region for region, number in numbers.items()})
 
 
-def _regions(buffers: Mapping[str, Buffer]) -> dict[str, str]:
+def regions_of(buffers: Mapping[str, Buffer]) -> dict[str, str]:
     """Which buffers share bytes at the same time: each buffer's name -> the name of the first buffer of its region.
 
     Buffers that move in different ways never do where one of them is written.

@@ -80,7 +80,7 @@ class Call:
     """One launch ready to be written: the kernel's symbol and grid, its pointer arguments, how threads share it.
 
     `units` are the units of the grid in a row of the batch, when shared by rows. Neighbours with the same `loop` (not 0) are run in turn,
-    time after time.
+    time after time. `reused` are the bytes between rows for every pointer whose first rows serve all blocks of a stretch, else 0.
     """
 
     function: str
@@ -89,6 +89,7 @@ class Call:
     units: int
     step: Step
     loop: int = 0
+    reused: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,8 +220,9 @@ def _run_in_blocks(frame: Frame, calls: Sequence[Call]) -> None:
     first, last = (i64(0), frame.rows) if step.mode == SERIAL else (frame.first, frame.last)
     with text.loop(last, first, step.block) as loop:
         stop = text.call("i64", "llvm.smin.i64", text.add(loop.index, i64(step.block)), last)
+        before = text.op("i64", f"sub {first}, {loop.index.name}")
         for call in calls:
-            _call(frame, call, text.mul(loop.index, call.units), text.mul(stop, call.units))
+            _call(frame, call, text.mul(loop.index, call.units), text.mul(stop, call.units), before)
 
 
 def _range_key(call: Call) -> object:
@@ -253,9 +255,12 @@ def _total(frame: Frame, grid: Grid) -> Value:
     return frame.text.op("i64", f"udiv {frame.text.add(points, i64(grid.grain - 1))}, {grid.grain}")
 
 
-def _call(frame: Frame, call: Call, lo: Value, hi: Value) -> None:
+def _call(frame: Frame, call: Call, lo: Value, hi: Value, before: Value | None = None) -> None:
+    """Call a kernel; rows of what is reused lie `before` rows from where they would (a negative number)."""
     text = frame.text
     pointers = [_pointer(frame, place) for place in call.places]
+    if before is not None:
+        pointers = [text.at(p, "i8", text.mul(before, size)) if size else p for p, size in zip(pointers, call.reused, strict=True)]
     arguments = [*pointers, frame.rows, lo, hi, frame.scratch]
     text.need(call.function, f"declare void @{call.function}({', '.join(a.type for a in arguments)})")
     text.do(f"call void @{call.function}({', '.join(map(str, arguments))})")

@@ -140,7 +140,9 @@ def _compiled(emitted: Emitted, launches: Sequence[int]) -> Compiled:
 
 def _call(function: str, bare: Canonical, emitted: Emitted, step: Step, loop: int) -> Call:
     places = tuple(bare.places[buffer] for buffer in emitted.buffers)
-    return Call(function, places, emitted.grid, row_units(bare.kernel, emitted.grid) or 0, step, loop)
+    local = dict(step.local)
+    reused = tuple(local.get(bare.names[buffer], 0) for buffer in emitted.buffers)
+    return Call(function, places, emitted.grid, row_units(bare.kernel, emitted.grid) or 0, step, loop, reused)
 
 
 def _entries(program: Program, calls: Sequence[Call], layout: Layout, scratch: int, target: Target) -> dict[str, Text]:

@@ -8,6 +8,10 @@ A barrier stands before a kernel that touches what an earlier kernel since the l
 thread meets only its own work again: both serial, or both by rows with the same distance between rows, nothing of one row lying
 within another. Conflicts are found on bytes of a space, for buffers of disjoint lifetimes share memory. The plan is right for any
 number of threads; the number given only weighs costs.
+
+Kernels between barriers that go by rows are run block of rows by block of rows (a stretch), so that what one leaves is still in the
+cache when the next one reads it. Temporaries that are made and used up within a stretch have one block's rows, again and again: they
+never leave the cache at all.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ from ..deadline import check
 from ..ir.elementwise import ROWS
 from ..ir.types import BATCH
 from ..kernels.model import Access, Apply, Axis, Contract, Fold, Kernel, Lookup, Nest, kernel_axes, loads, points, reached_axes, stores
-from ..kernels.program import Buffer, Program
+from ..kernels.program import ARENA, Buffer, Program
+from .canonical import regions_of
 from .target import Target
 from .text import Grid
 
@@ -52,7 +57,8 @@ WAKING = 128 << 10
 class Step:
     """Launch number `launch` of a program, run in `mode`, after a barrier if `barrier`.
 
-    Neighbours with the same `stretch` (not 0) are run together on blocks of `block` rows.
+    Neighbours with the same `stretch` (not 0) are run together on blocks of `block` rows. Of the `local` buffers (with the bytes between
+    their rows) every block uses the rows of the first, which are in the cache still.
     """
 
     launch: int
@@ -60,6 +66,7 @@ class Step:
     barrier: bool
     stretch: int = 0
     block: int = 0
+    local: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -278,11 +285,51 @@ def _come_back(steps: list[Step], pending: Pending, touches: Sequence[tuple[Touc
 def _in_stretches(steps: Sequence[Step], program: Program, grids: Sequence[Grid], touches: Sequence[tuple[Touch, ...]]) -> tuple[Step, ...]:
     """The steps with the stretches among them marked that are worth blocks of rows."""
     marked = {step.launch: step for step in steps}
+    users = _users(touches, program.buffers)
     for number, stretch in enumerate(_stretches(steps, program, grids, touches), 1):
         block = _block(stretch, touches, program.capacity)
         if block:
-            marked |= {step.launch: replace(step, stretch=number, block=block) for step in stretch}
+            local = tuple(_local(stretch, touches, users, program.buffers).items())
+            marked |= {step.launch: replace(step, stretch=number, block=block, local=local) for step in stretch}
     return tuple(marked[step.launch] for step in steps)
+
+
+def _users(touches: Sequence[tuple[Touch, ...]], buffers: Mapping[str, Buffer]) -> dict[str, set[int]]:
+    """The launches that touch each buffer, also as one that moves with time."""
+    found: dict[str, set[int]] = {}
+    for launch, own in enumerate(touches):
+        for touch in own:
+            for name in {touch.buffer, buffers[touch.buffer].behind or touch.buffer}:
+                found.setdefault(name, set()).add(launch)
+    return found
+
+
+def _local(
+    stretch: Sequence[Step], touches: Sequence[tuple[Touch, ...]], users: Mapping[str, set[int]], buffers: Mapping[str, Buffer]
+) -> dict[str, int]:
+    """Temporaries that are made and used up within a stretch, with the bytes between their rows.
+
+    What shares bytes with one must be another, with the same distance: their later blocks then follow each other as their first ones do.
+    """
+    launches = {step.launch for step in stretch}
+    used = [touch for launch in launches for touch in touches[launch]]
+    regions = regions_of({touch.buffer: buffers[touch.buffer] for touch in used})
+    strides: dict[str, set[int]] = {}
+    for touch in used:
+        own = (
+            buffers[touch.buffer].space == ARENA
+            and users[touch.buffer] <= launches
+            and _made(touch.buffer, touches[min(users[touch.buffer])])
+        )
+        strides.setdefault(regions[touch.buffer], set()).add(touch.stride if own else 0)
+    return {
+        name: min(strides[region]) for name, region in sorted(regions.items()) if len(strides[region]) == 1 and 0 not in strides[region]
+    }
+
+
+def _made(buffer: str, first: Sequence[Touch]) -> bool:
+    """Whether the first launch that touches a buffer writes it without reading it."""
+    return all(touch.writes for touch in first if touch.buffer == buffer)
 
 
 def _stretches(steps: Sequence[Step], program: Program, grids: Sequence[Grid], touches: Sequence[tuple[Touch, ...]]) -> list[list[Step]]:

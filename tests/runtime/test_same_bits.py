@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ranvier.compiler.backend import schedule
+from ranvier.compiler.backend.program import build
 
 import ranvier as rv
 
@@ -45,6 +47,41 @@ def test_training_gives_the_same_bits(threads: int) -> None:
     assert predictions.tobytes() == expected[2].tobytes()
     assert figures == expected[3]
     assert np.isfinite(predictions).all()
+
+
+IMAGES = """
+model images() {
+    input x: f32[13, 14, 2]
+    target y: class[4]
+    z = x -> conv2d(8) -> relu -> maxpool -> conv2d(12, padding = 1) -> batchnorm -> relu -> maxpool(3, stride = 2)
+    w = z -> conv2d(12, padding = 1) -> relu
+    v = relu(z + w) -> conv2d(12, kernel = 1) -> tanh -> avgpool -> flatten -> dense(20) -> relu -> dense(4)
+    predict softmax(v)
+    loss cross_entropy(v, y)
+}
+train { optimizer = adam(lr = 3e-3) ; batch = 13 ; epochs = 2 ; validate = 20% }
+"""
+
+
+@pytest.mark.parametrize(("threads", "block"), [(1, 1 << 14), (1, 1), (2, 1 << 14), (3, 1), (3, 1 << 15)])
+def test_blocks_of_rows_of_any_size_give_the_same_bits(threads: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels that are run block of rows by block of rows keep in few rows what none but they read."""
+    generator = np.random.default_rng(2)
+    data = {"x": generator.standard_normal((45, 13, 14, 2)).astype(np.float32), "y": generator.integers(0, 4, 45).astype(np.int32)}
+    expected = rv.compile(IMAGES, threads=1)
+    expected_history = expected.fit(data)
+    monkeypatch.setenv("RANVIER_CACHE", "off")  # else a program that was planned for another size of blocks would be found there
+    monkeypatch.setattr(schedule, "BLOCK_BYTES", block)
+    model = rv.compile(IMAGES, threads=threads)
+    history = model.fit(data)
+    for name in ("train", "predict"):
+        native = build(model.blueprint.program(name), model.blueprint.target, threads)
+        assert any(step.local for step in native.steps), name
+    assert history == expected_history
+    for name in expected.params:
+        assert model.params[name].tobytes() == expected.params[name].tobytes(), name
+    for count in (45, 13, 1, 0):
+        assert model.predict(data["x"][:count]).tobytes() == expected.predict(data["x"][:count]).tobytes()
 
 
 def test_another_seed_is_another_run() -> None:

@@ -241,6 +241,24 @@ def test_a_program_planned_for_one_thread_is_right_on_several() -> None:
     assert made.view("w").tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_rows_of_the_first_block_serve_all_blocks(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made and used up within a stretch stays where it is in the cache; what is read later does not."""
+    monkeypatch.setattr(schedule, "BLOCK_BYTES", 2 * 4 * (STRIDE + 2 * WIDTH))
+    made = machine(threads)
+    inside = made.native.steps[1:4]
+    assert {(s.stretch != 0, s.block, s.local) for s in inside} == {(True, 2, (("g", 4 * WIDTH),))}
+    expected = made.view("w").copy()
+    for count in (CAPACITY, 1, 7, 0, 13):
+        x = samples(count)
+        assert made.step(x) == 0
+        expected = reference(expected, x)
+        assert made.view("w").tobytes() == expected.tobytes()
+        if count == CAPACITY:
+            written = made.view("g").reshape(CAPACITY, WIDTH).any(axis=1).sum()
+            assert written == 2 * min(threads, CAPACITY // schedule.ROW_BLOCK)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize(("count", "batch"), [(50, 24), (48, 24), (5, 24), (10, 1), (60, 1000), (0, 24)])
 def test_an_epoch_equals_its_steps(threads: int, count: int, batch: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from ranvier.compiler.backend.target import preset
 from ranvier.compiler.backend.text import Grid
 from ranvier.compiler.ir.types import BATCH, F32
 from ranvier.compiler.kernels.model import Access, Axis, Constant, Contract, Fold, Kernel, Load, Nest, Store, kernel_axes, loads, stores
-from ranvier.compiler.kernels.program import Buffer, Launch, Program
+from ranvier.compiler.kernels.program import Buffer, Launch, Program, Turn
 
 CAPACITY = 9
 BY_ONE_ROW = Grid(1, True, 1)
@@ -166,6 +167,27 @@ def test_a_stretch_ends_where_threads_meet(monkeypatch: pytest.MonkeyPatch) -> N
     before, after = steps[0].stretch, steps[-1].stretch
     assert [s.stretch for s in steps] == [before, before, 0, after, after]
     assert len({before, 0, after}) == 3
+
+
+def test_only_what_dies_within_a_stretch_is_local_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "BLOCK_BYTES", 128)
+    chain = [rows_map(by_row(a, 8), by_row(b, 8), 8) for a, b in itertools.pairwise("xyzo")]
+    plain = [buffer("x", 72, space="in"), buffer("y", 72, 320), buffer("z", 72, 640), buffer("o", 72, space="out")]
+    grids = [BY_ONE_ROW] * 3
+
+    def local(kernels: list[Kernel], buffers: list[Buffer]) -> set[tuple[tuple[str, int], ...]]:
+        steps = planned(kernels, buffers, grids[: len(kernels)] + [Grid(8, False, 1)] * (len(kernels) - 3))
+        assert all(step.stretch for step in steps[:3])
+        return {step.local for step in steps[:3]}
+
+    assert local(chain, plain) == {(("y", 32), ("z", 32))}
+    assert local([*chain, fold_rows("y", "s", 8)], [*plain, buffer("s", 8, 960)]) == {(("z", 32),)}, "y is read later"
+    assert local(chain, [*plain[:1], buffer("y", 72, space="other"), *plain[2:]]) == {(("z", 32),)}, "y is no temporary"
+    assert local(chain, [buffer("x", 72), *plain[1:]]) == {(("y", 32), ("z", 32))}, "x is not made here"
+    slots = replace(buffer("t", 72, 320), turn=Turn(32, 0, 0, 288), behind="y")
+    assert local([*chain, fold_rows("t", "s", 8)], [*plain, slots, buffer("s", 8, 960)]) == {(("z", 32),)}, "a loop reads y later"
+    beside = [*chain, fold_rows("o", "s", 8)]
+    assert local(beside, [*plain[:3], buffer("o", 72, 320), buffer("s", 8, 960)]) == {(("z", 32),)}, "o, read later, lies where y did"
 
 
 def test_no_barrier_stands_within_a_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
