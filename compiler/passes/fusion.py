@@ -21,7 +21,7 @@ from ..ir.graph import Graph, Node, rewrite
 from ..ir.op import Trait
 from ..ir.ops import Reduce, Source
 from ..ir.scan import STACK, Result, Scan
-from ..ir.types import Shape
+from ..ir.types import Shape, elements
 from ..ir.views import Broadcast, Reshape
 from ..ir.windows import Pad, Weave
 
@@ -29,6 +29,8 @@ PLACED = Trait.CONTRACTION | Trait.JOIN | Trait.LOOP | Trait.LOOKUP
 """What reads its operands in places of its own."""
 LIGHT_FLOPS = 4
 LIGHT_LOADS = 2
+SPREAD = 64
+"""How many points must share an operand for it to count as no load: it stays in the first cache meanwhile."""
 SCALAR_FLOPS = 4
 MOST_NODES = 500
 MOST_READS = 100
@@ -184,14 +186,18 @@ class _Fuser:
             if operand in self.light:
                 flops += self.light[operand][0]
                 loads |= self.light[operand][1]
-            elif operand in self.stored or self.graph[operand].op.has(Trait.SOURCE):
+            elif operand in self.stored or self.graph[operand].op.has(Trait.SOURCE) or self.is_small(operand, node):
                 loads.add(operand)
             else:
                 return False
-        if flops > LIGHT_FLOPS or len(loads) > LIGHT_LOADS:
+        if flops > LIGHT_FLOPS or sum(not self.is_small(value, node) for value in loads) > LIGHT_LOADS:
             return False
         self.light[node.id] = (flops, frozenset(loads))
         return True
+
+    def is_small(self, operand: int, node: Node) -> bool:
+        """True for a value that stays in the cache while the points of a node pass by."""
+        return SPREAD * elements(self.graph.type(operand).shape) <= elements(node.type.shape)
 
     def memory(self, number: int) -> list[int]:
         """The stored or clustered values that computing `number` reads."""

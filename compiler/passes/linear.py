@@ -10,6 +10,7 @@ taken out of the sum. Differences from a mean are left whole, for their sums apa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -19,6 +20,7 @@ from ..ir.graph import Graph, Node, rewrite
 from ..ir.ops import Reduce
 from ..ir.types import Shape
 from ..ir.views import Broadcast
+from .fold import constant_behind
 
 MOST_TERMS = 6
 """Terms of a combination beyond which their sums would cost more than the pass that is saved."""
@@ -76,10 +78,16 @@ def _combined(new: Graph, node: Node, value: int, late: _Late) -> int | None:
     build = Build(new, node.type.dtype, node.where)
     terms = _terms(build, value, node.op.axes)
     late.look(new)
-    if len(terms) > MOST_TERMS or late.numbers.isdisjoint(factor for factor, _ in terms if factor is not None):
+    if len(terms) > MOST_TERMS or not (_is_scaled(build, terms) or any(factor in late.numbers for factor, _ in terms)):
         return None
     sums = [(factor, build.add_op(node.op, term)) for factor, term in terms]
     return reduce(build.add, [total if factor is None else build.mul(factor, total) for factor, total in sums])
+
+
+def _is_scaled(build: Build, terms: Sequence[Term]) -> bool:
+    """True for one term with a factor that is no mere number."""
+    factor = terms[0][0]
+    return len(terms) == 1 and factor is not None and constant_behind(build.graph, factor) is None
 
 
 def _terms(build: Build, value: int, axes: tuple[int, ...]) -> list[Term]:
@@ -93,11 +101,22 @@ def _terms(build: Build, value: int, axes: tuple[int, ...]) -> list[Term]:
         case Elementwise("neg"):
             return _negated(build, _terms(build, node.inputs[0], axes), axes)
         case Elementwise("mul"):
-            for factor, other in (node.inputs, node.inputs[::-1]):
-                if _is_spread(build, factor, axes):
-                    own = _without(build, factor, axes)
-                    return [(own if f is None else build.mul(f, own), v) for f, v in _terms(build, other, axes)]
+            factors = _factors(build, value)
+            spread = [f for f in factors if _is_spread(build, f, axes)]
+            others = [f for f in factors if f not in spread]
+            if spread and others:
+                own = reduce(build.mul, [_without(build, f, axes) for f in spread])
+                inner = _terms(build, others[0], axes) if len(others) == 1 else [(None, reduce(build.mul, others))]
+                return [(own if f is None else build.mul(f, own), v) for f, v in inner]
     return [(None, value)]
+
+
+def _factors(build: Build, value: int) -> list[int]:
+    """What a product is made of."""
+    node = build.graph[value]
+    if not isinstance(node.op, Elementwise) or node.op.row != "mul":
+        return [value]
+    return [factor for operand in node.inputs for factor in _factors(build, operand)]
 
 
 def _is_spread(build: Build, value: int, axes: tuple[int, ...]) -> bool:

@@ -15,6 +15,7 @@ from .fold import fold
 from .fusion import Fusion, fuse, print_fusion
 from .linear import combine_sums
 from .loops import has_loops, hoist, in_bodies, sink, tidy
+from .moments import sum_about_samples
 from .overlap import gather_overlaps
 from .samples import reduce_samples
 from .simplify import simplify
@@ -45,6 +46,7 @@ PASSES: tuple[tuple[str, GraphPass], ...] = (
     ("extremes", compare_extremes),
     ("overlap", gather_overlaps),
     ("linear", combine_sums),
+    ("moments", sum_about_samples),
     ("samples", reduce_samples),
     ("cse", cse),
     ("columns", give_columns),

@@ -22,7 +22,7 @@ def reduce_samples(graph: Graph) -> Graph:
     """Rewrite every reduction over the batch and enough points of a sample."""
 
     def rule(new: Graph, node: Node, operands: tuple[int, ...]) -> int | None:
-        if not isinstance(node.op, Reduce) or not _pays(node.op, new.type(operands[0]).shape):
+        if not isinstance(node.op, Reduce) or not pays_by_sample(node.op, new.type(operands[0]).shape):
             return None
         one = new.add(Reduce(node.op.kind, node.op.axes[1:]), operands, node.where)
         return new.add(Reduce(node.op.kind, (0,)), [one], node.where)
@@ -30,7 +30,8 @@ def reduce_samples(graph: Graph) -> Graph:
     return rewrite(graph, rule)
 
 
-def _pays(op: Reduce, shape: Shape) -> bool:
+def pays_by_sample(op: Reduce, shape: Shape) -> bool:
+    """True for a reduction over the batch and enough points of a sample."""
     if op.kind not in REDUCTIONS or not op.combines_samples(shape):
         return False
     return elements(tuple(shape[a] for a in op.axes[1:])) >= LEAST_POINTS
