@@ -180,8 +180,9 @@ class Model:
         self._entries: dict[str, Entry] = {}
         self._calls: dict[str, Call] = {}
         inference = blueprint.inference
-        self._fields = {f.name: _field(f) for f in inference.fields.values()}
-        self._inputs = [name for name in self._fields if name not in inference.targets]
+        self._inputs = [name for name in inference.fields if name not in inference.targets]
+        keeps = blueprint.data_settings.gaps
+        self._fields = {n: _field(f, gaps=keeps and n in self._inputs and f.type.dtype.is_float) for n, f in inference.fields.items()}
         self._place()
         if initialise:
             self._initialise()
@@ -513,6 +514,6 @@ class Model:
         return f"<ranvier model {self.blueprint.unit.model.name.id}, {count} parameters>"
 
 
-def _field(declared: Any) -> Field:
+def _field(declared: Any, *, gaps: bool) -> Field:
     shape = tuple(d for d in declared.type.shape if isinstance(d, int))
-    return Field(declared.name, declared.type.dtype, shape, declared.classes, declared.length, declared.most)
+    return Field(declared.name, declared.type.dtype, shape, declared.classes, declared.length, declared.most, gaps)

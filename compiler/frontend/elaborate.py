@@ -398,7 +398,10 @@ class Elaborator(Expressions):
         scope.next_values[name] = value
 
     def fit(self, statement: Fit, scope: Scope) -> None:
-        """A statistic of the training rows: its expression is computed once, before training; here it is a value from outside."""
+        """A statistic of the training rows: its expression is computed once, before training; here it is a value from outside.
+
+        Of a layer that is applied again it is that of the first application, as its parameters are.
+        """
         label = instance_label(self.instances[-1], statement.name.id)
         if self.context.recurrence:
             message = f"`{statement.name.id}` is computed once before training, and this runs at every time of a sequence"
@@ -410,8 +413,11 @@ class Elaborator(Expressions):
         with self.at(statement.span):
             node = self.context.build.cast(value.node, self.context.real)
             kind = self.context.build.type(node)
-            self.context.graph.outputs[f"fit:{label}"] = node
-            self.context.fits[label] = kind
+            known = self.context.fits.setdefault(label, kind)
+            if known != kind:
+                message = f"`{label}` has shape {list(known.shape)} since its first use; this one would need {list(kind.shape)}"
+                self.context.refuse("shape-mismatch", message, statement.span)
+            self.context.graph.outputs.setdefault(f"fit:{label}", node)
             scope.values[statement.name.id] = Tensor(self.context.source("fit", label, kind), value.axes)
 
     # the model
