@@ -23,7 +23,7 @@ from .frontend.library import Library, Reader, open_library
 from .frontend.mistakes import capped, find_mistakes
 from .frontend.parser import parse
 from .frontend.syntax import Block, Definition
-from .frontend.values import Function, Instance, Tensor, Value, describe
+from .frontend.values import Function, Instance, Live, Tensor, Value, describe
 from .ir.build import Build
 from .ir.elementwise import Cast
 from .ir.evaluate import evaluate
@@ -122,6 +122,11 @@ class Blueprint:
     def data_settings(self) -> DataSettings:
         """The `data` block."""
         return read_data(self.unit.library, self.unit.blocks, self.overrides, tuple(self.inference.fields))
+
+    @property
+    def live(self) -> tuple[Live, ...]:
+        """The numbers among the settings that are known at run time only."""
+        return tuple(value for value in (*self.settings.values(), *self.overrides.values()) if isinstance(value, Live))
 
     @cached_property
     def training(self) -> Elaboration:

@@ -175,6 +175,7 @@ class Model:
         self.fitted = not blueprint.inference.fits
         self.epoch = 0
         self.standing = Standing()
+        self.origin = ""  # how the settings were chosen, in words
         self._begun: set[str] = set()
         self._resumed: dict[str, Array] = {}
         self._entries: dict[str, Entry] = {}
@@ -193,7 +194,7 @@ class Model:
             self.blueprint.layout.place(key, spec.type)
         for label, kind in self.blueprint.inference.fits.items():
             self.blueprint.layout.place(f"fit:{label}", kind)
-        for name in RUNTIME:
+        for name in (*RUNTIME, *(each.label for each in self.blueprint.live)):
             self.blueprint.layout.place(f"runtime:{name}", TensorType(F64))
         self.set_runtime(step=1, steps=1, epoch=0, seed=self.seed)
 
@@ -201,6 +202,16 @@ class Model:
         """Parameters and states at their first values."""
         for key, spec in self.blueprint.inference.variables.items():
             self.memory.write(key, self._first_value(spec))
+
+    def renew(self, seed: int | None = None) -> None:
+        """Begin anew, with new first values by `seed` (default: the model's): as if just made, but for the compiled programs."""
+        self.seed = self.seed if seed is None else seed
+        self.set_runtime(step=1, steps=1, epoch=0, seed=self.seed)
+        self.epoch, self.standing, self._resumed = 0, Standing(), {}
+        self.fitted = not self.blueprint.inference.fits
+        self._initialise()
+        if self._begun:
+            self._begin_optimizer()
 
     def _first_value(self, spec: Parameter | StateVariable) -> Array:
         """What an initialiser gives; raises ResourceError when the work would not fit."""
@@ -216,6 +227,11 @@ class Model:
     def fields(self) -> dict[str, Field]:
         """Inputs and targets by name."""
         return self._fields
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The names of the targets."""
+        return self.blueprint.inference.targets
 
     @property
     def capacity(self) -> int:
