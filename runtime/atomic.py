@@ -29,13 +29,30 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, previous: Path | 
     try:
         _write_synced(temporary, data)
         if previous is not None and target.exists():
-            _also_named(target, previous)
+            _renamed(target, previous)
         os.replace(temporary, target)
     except BaseException:  # an interrupt from the keyboard, too, must not leave the temporary file behind
         with suppress(OSError):
             os.unlink(temporary)
         raise
     _sync_folder(target.parent)
+
+
+def name_too(source: Path, path: str | os.PathLike[str], *, previous: Path | None = None) -> bool:
+    """Let `path` be another name of a file that is synced and never changed, as `write_atomic` would put the same data there.
+
+    False, and nothing done, where that cannot be: the data is then to be written.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        _refuse_special(target)
+        if previous is not None and target.exists():
+            _also_named(target, previous)
+        _also_named(source, target)
+        _sync_folder(target.parent)
+    except OSError:
+        return False
+    return True
 
 
 def sweep(path: str | os.PathLike[str]) -> None:
@@ -52,18 +69,24 @@ def _temporary(target: Path) -> Path:
 
 
 def _also_named(target: Path, name: Path) -> None:
-    """Give a file a second name, which another file may have had, in one step; where files have one name only, move it."""
+    """Give a file a second name, which another file may have had, in one step."""
     second = _temporary(name)
     try:
         os.link(target, second)
         os.replace(second, name)
+    finally:
+        with suppress(OSError):  # it is still there where the file had both names already: renaming does nothing then
+            os.unlink(second)
+
+
+def _renamed(target: Path, name: Path) -> None:
+    """Keep a file under another name; where files have one name only, there is none at `target` for a moment."""
+    try:
+        _also_named(target, name)
     except OSError as failure:
         if failure.errno not in WITHOUT_LINKS:
             raise
         os.replace(target, name)
-    finally:
-        with suppress(OSError):  # it is still there where the file had both names already: renaming does nothing then
-            os.unlink(second)
 
 
 def _refuse_special(target: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..compiler.errors import CheckpointError, RanvierWarning
-from .atomic import sweep
+from .atomic import name_too, sweep
 from .checkpoint import save_model
 from .every import DEFAULT_EVERY, Every, read_every
 from .lock import lock_beside, unlock
@@ -130,7 +130,9 @@ class Checkpoints:
         """The best first: a training taken up from the latest file finds no best that is older than it should be."""
         failure = self._try_best(best) if best is not None else None
         self._require_finite(latest)
-        save_model(self.path, to_saved(latest), previous=previous_of(self.path) if self._rotates else None)
+        previous = previous_of(self.path) if self._rotates else None
+        if failure is not None or latest is not best or not name_too(best_of(self.path), self.path, previous=previous):
+            save_model(self.path, to_saved(latest), previous=previous)
         self._rotates = True
         if failure is not None:
             raise failure

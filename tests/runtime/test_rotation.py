@@ -181,6 +181,24 @@ def test_a_file_system_without_links(path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(list(path.parent.iterdir())) == 2
 
 
+def test_one_file_of_two_names_is_no_more_than_a_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = best_of(path)
+    save_model(best, numbered(3))
+    for _ in range(2):
+        assert atomic.name_too(best, path, previous=previous_of(path))
+    assert [number_at(each) for each in (path, best, previous_of(path))] == [3, 3, 3]
+    save_model(best, numbered(4))
+    assert number_at(path) == 3
+    assert not list(path.parent.glob(".*"))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(atomic.os, "link", refuse)
+    assert not atomic.name_too(best, path, previous=previous_of(path))
+    assert [number_at(each) for each in (path, best)] == [3, 4]
+
+
 def test_what_a_killed_writer_left_is_swept(path: Path) -> None:
     left = path.with_name(f".{path.name}.0123456789abcdef.tmp")
     other = path.with_name(".other.safetensors.0123456789abcdef.tmp")
