@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from ..compiler.diagnostics import Diagnostic
 from ..compiler.driver import Unit, open_unit
 from ..compiler.errors import CheckpointError, SourceError
@@ -15,6 +17,7 @@ from ..compiler.frontend.spelling import spell
 from ..compiler.ir.types import F32, F64, TensorType
 from ..compiler.kernels.placement import pack, unpack
 from ..compiler.source import Source
+from .averaging import saved_parameters
 from .checkpoint import SavedModel, load_model, save_model
 from .memory import Array
 from .model import Model
@@ -23,7 +26,9 @@ from .tensor_file import require_shapes
 from .training import Standing
 
 REALS = {"f32": F32, "f64": F64}
-BEST, ACCUMULATOR = "best:", "accumulator:"
+BEST, ACCUMULATOR, TRAINED, WATCHED = "best:", "accumulator:", "trained:", "watched:"
+CLOCK = ("step", "update", "pending", "gathered", "norm")
+"""Run-time scalars of which training goes on."""
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -47,6 +52,7 @@ def to_saved(model: Model) -> SavedModel:
     """What of a model outlives the process; arrays are copies."""
     blueprint = model.blueprint
     inference = blueprint.inference
+    parameters, trained = saved_parameters(model)
     return SavedModel(
         sources=_sources(blueprint.unit),
         settings={
@@ -55,12 +61,12 @@ def to_saved(model: Model) -> SavedModel:
             "real": str(blueprint.real),
             "capacity": blueprint.capacity,
         },
-        params=_read(model, "parameter", inference.parameters),
+        params=parameters,
         state=_read(model, "state", inference.states),
         fit=_read(model, "fit", inference.fits) if model.fitted else {},
-        optimizer={**model.optimizer_states(), **_standing_arrays(model)},
+        optimizer={**model.optimizer_states(), **{TRAINED + k: v for k, v in trained.items()}, **_standing_arrays(model)},
         vocabularies=model.vocabularies,
-        progress={"epoch": model.epoch, "step": int(model.runtime("step")), "seed": model.seed, **_standing_figures(model.standing)},
+        progress={"epoch": model.epoch, "seed": model.seed, **_clock(model), **_standing_figures(model.standing)},
     )
 
 
@@ -73,7 +79,7 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str]) -> No
     _require(saved.state, states, "states", path, model.capacity)
     if saved.fit:
         _require(saved.fit, inference.fits, "fitted statistics", path)
-    optimizer = {label: value for label, value in saved.optimizer.items() if not label.startswith((BEST, ACCUMULATOR))}
+    optimizer = {label: value for label, value in saved.optimizer.items() if not label.startswith((BEST, ACCUMULATOR, TRAINED, WATCHED))}
     if optimizer:
         wanted = {label: each.type for label, each in model.blueprint.optimizer_states.items()}
         _require(optimizer, wanted, "optimizer states", path)
@@ -86,15 +92,21 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str]) -> No
             path,
             model.capacity,
         )
+    trained = {label.removeprefix(TRAINED): value for label, value in saved.optimizer.items() if label.startswith(TRAINED)}
+    if trained:
+        _require(trained, {f"parameter:{k}": v for k, v in parameters.items()}, "trained parameters", path)
     for kind, values in (("parameter", saved.params), ("state", saved.state), ("fit", saved.fit)):
         for label, value in values.items():
             model.memory.write(f"{kind}:{label}", value)
     model.resume_optimizer(optimizer)
     model.standing = _standing(model, saved, best)
+    model.standing.trained = {key: pack(model.memory.place(key), value) for key, value in trained.items()}
     model.fitted = model.fitted or bool(saved.fit)
     model.vocabularies = {name: list(words) for name, words in saved.vocabularies.items()}
     model.epoch = int(saved.progress.get("epoch", 0))
-    model.set_runtime(step=saved.progress.get("step", 1))
+    model.set_runtime(**{name: float(saved.progress[name]) for name in CLOCK if name in saved.progress})
+    if model.standing.watched:
+        model.set_runtime(watched=model.standing.watched[-1])
 
 
 def _read(model: Model, kind: str, labels: Iterable[str]) -> dict[str, Array]:
@@ -113,6 +125,11 @@ def _require(found: Mapping[str, Array], wanted: Mapping[str, TensorType], what:
 # --- how far training is
 
 
+def _clock(model: Model) -> dict[str, int | float]:
+    values = {name: model.runtime(name) for name in CLOCK}
+    return {name: int(value) if value.is_integer() else value for name, value in values.items()}
+
+
 def _standing_figures(standing: Standing) -> dict[str, int | float]:
     figures: dict[str, int | float] = {"finished": standing.epochs, "position": standing.position, "stopped": int(standing.stopped)}
     return figures | ({"best": standing.best, "best_epoch": standing.best_epoch} if math.isfinite(standing.best) else {})
@@ -122,6 +139,8 @@ def _standing_arrays(model: Model) -> dict[str, Array]:
     """The best values seen, and in the midst of an epoch what its figures are made of."""
     memory, standing = model.memory, model.standing
     arrays = {BEST + key: unpack(memory.place(key), value) for key, value in standing.best_values.items()}
+    if standing.watched:
+        arrays[WATCHED + "values"] = np.asarray(standing.watched)
     stage = model.blueprint.objective.progress if standing.position else None
     if stage is not None:
         arrays |= {f"{ACCUMULATOR}{a.label}": memory.read(f"accumulator:{a.label}") for a in stage.accumulators}
@@ -147,7 +166,14 @@ def _standing(model: Model, saved: SavedModel, best: Mapping[str, Array]) -> Sta
         best_epoch=int(figures.get("best_epoch", 0)),
         best_values={key: pack(model.memory.place(key), value) for key, value in best.items()},
         stopped=bool(figures.get("stopped", 0)),
+        watched=_watched(saved.optimizer),
     )
+
+
+def _watched(arrays: Mapping[str, Array]) -> list[float]:
+    """The watched figures of all epochs; none when they are no series of numbers."""
+    values = arrays.get(WATCHED + "values")
+    return [float(v) for v in values] if values is not None and values.ndim == 1 and values.dtype == np.float64 else []
 
 
 def _has_type(value: Array, kind: TensorType) -> bool:

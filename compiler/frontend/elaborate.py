@@ -582,7 +582,7 @@ def apply_function(
     definition, site = instance.function.definition, place if is_standard(instance.span.source) else instance.span
     scope = Scope({**names, **instance.settings})
     elaborator.instances.append(Instance(instance.function, instance.settings, path, site))
-    labelled = [elaborator.unnamed(a.node) if isinstance(a, Tensor) else a for a in arguments]
+    labelled = [_labelled(elaborator, a) for a in arguments]
     given: Arguments = ([(a, site) for a in labelled], {})
     result: Value = None
     try:
@@ -593,6 +593,13 @@ def apply_function(
         pass
     context.finish()
     return Application(result, context.states)
+
+
+def _labelled(elaborator: Elaborator, value: Value) -> Value:
+    """An argument from outside, the axes of its tensors labelled apart."""
+    if isinstance(value, tuple):
+        return tuple(_labelled(elaborator, each) for each in value)
+    return elaborator.unnamed(value.node) if isinstance(value, Tensor) else value
 
 
 def _usable(value: Value) -> bool:
