@@ -175,7 +175,7 @@ class Blueprint:
         """Forward, loss, backward, optimizer and running figures in one graph."""
         graph, loss = self._forward(self.training)
         gradients = self._gradients(graph, loss)
-        update = self._updating(graph)
+        update = self.updating(graph)
         update.all(parameter_nodes(graph), gradients)
         outputs = {k: v for k, v in graph.outputs.items() if k.startswith(("parameter:", "state:", "runtime:"))}
         progress = self._progress(graph, loss)
@@ -188,9 +188,10 @@ class Blueprint:
     @cached_property
     def optimizer_states(self) -> dict[str, StateVariable]:
         """What training keeps beside the model, by label: the optimizer's states of every parameter, the schedule's, sums and averages."""
-        return self._updating(Graph("update")).states()
+        return self.updating(Graph("update")).states()
 
-    def _updating(self, graph: Graph) -> Updating:
+    def updating(self, graph: Graph) -> Updating:
+        """What writes the update of the parameters into a graph."""
         return Updating(self.unit.library, self.train_settings, self.training.parameters, graph, self.real)
 
     def gradient_graph(self) -> Graph:

@@ -77,6 +77,11 @@ class Updating:
             found |= {f"{label}.{end}": StateVariable(f"{label}.{end}", kind, 0, parameter.where) for end in extra}
         return found | self._schedule_states
 
+    @property
+    def rate(self) -> Value:
+        """The learning rate of this step; None for an optimizer that has none."""
+        return self._optimizer.settings.get("lr")
+
     # --- whose turn it is
 
     @cached_property
@@ -150,7 +155,7 @@ class Updating:
         for clip in self.settings.clip:
             build, place = Build(self.graph, self.real), innermost_own([clip.span, self.settings.place])
             given = tuple(Tensor(g) for g in found.values())
-            value = apply_function(self.library, build, clip, [given], {}, place, purpose="the gradients").value
+            value = apply_function(self.library, build, clip, [given], {}, place, purpose="the clipped gradients").value
             wanted = f"what clips takes the list of all gradients and returns one of as many ({len(given)})"
             if not isinstance(value, tuple) or len(value) != len(given):
                 message = f"{wanted}, not {describe(value)}"

@@ -18,11 +18,13 @@ from ..compiler.ir.build import Build
 from ..compiler.ir.evaluate import evaluate
 from ..compiler.ir.graph import Graph
 from ..compiler.ir.ops import Source
-from ..compiler.ir.types import F64, TensorType
+from ..compiler.ir.types import BOOL, F64, TensorType
 
 if TYPE_CHECKING:
     from ..compiler.driver import Blueprint
 
+TRIED = 100
+"""Epochs after which a criterion is asked for a trial, so that it looks back as far as it does."""
 WORST = sys.float_info.max
 """What a figure that is no number counts as; finite, since it is saved."""
 
@@ -47,15 +49,22 @@ def should_stop(blueprint: Blueprint, values: Sequence[float], gradient: float) 
     return any(_holds(blueprint, criterion, values, gradient) for criterion in blueprint.train_settings.stop)
 
 
+def check_criteria(blueprint: Blueprint) -> None:
+    """SourceError when a criterion cannot be asked: better now than after an epoch."""
+    for epochs in (1, TRIED):
+        should_stop(blueprint, [0.0] * epochs, 0.0)
+
+
 def _holds(blueprint: Blueprint, criterion: Instance, values: Sequence[float], gradient: float) -> bool:
     settings, build = blueprint.train_settings, Build(Graph("criterion"), F64)
     series = Tensor(build.add_op(Source("runtime", "values", TensorType(F64, (len(values),)))))
     given: list[Value] = [series, Tensor(build.constant(gradient)), settings.watched[1]]
-    value = apply_function(blueprint.unit.library, build, criterion, given, {}, settings.place, purpose="whether to stop").value
+    value = apply_function(blueprint.unit.library, build, criterion, given, {}, settings.place, purpose="the decision to stop").value
     if isinstance(value, bool):
         return value
-    if not isinstance(value, Tensor) or build.type(value.node).shape:
+    if not isinstance(value, Tensor) or build.type(value.node) != TensorType(BOOL):
         place = innermost_own([criterion.span, settings.place])
-        raise SourceError([Diagnostic("type-mismatch", f"a criterion returns true or false, not {describe(value)}", place)])
+        what = build.type(value.node) if isinstance(value, Tensor) else describe(value)
+        raise SourceError([Diagnostic("type-mismatch", f"a criterion returns true or false, not {what}", place)])
     build.graph.outputs["stop"] = value.node
     return bool(evaluate(build.graph, {"values": np.asarray(values, dtype=np.float64)})["stop"])

@@ -15,7 +15,7 @@ from ..compiler.ir.types import batched
 from .averaging import averages, use_averages, use_trained
 from .data import split_rows
 from .memory import Array
-from .stopping import require_watched, should_stop, watched_value
+from .stopping import check_criteria, require_watched, should_stop, watched_value
 
 if TYPE_CHECKING:
     from .model import Model
@@ -122,6 +122,7 @@ def train(
         arrays, held_out = hold_out(arrays, float(share), model.seed, last=is_in_order(model))
     if not model.fitted:
         model.fit_statistics(arrays)
+    check_criteria(model.blueprint)
     require_watched(model.blueprint, held_out=bool(held_out))
     run = Run(model, arrays, held_out, settings.epochs if epochs is None else epochs, report)
     model.entry("train")
@@ -173,13 +174,7 @@ def hold_out(arrays: dict[str, Array], share: float, seed: int, *, last: bool = 
 def one_epoch(run: Run) -> None:
     """All rows once, in an order that depends on seed and epoch only."""
     model = run.model
-    if is_streamed(model):
-        order = streams(model, len(next(iter(run.data.values()))))
-        if run.standing.position == 0:
-            model.begin_streams()
-    else:
-        order = np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(run.rows).astype(np.int64)
-    model.set_runtime(epoch=model.epoch)
+    order = begin_epoch(model, run.data, anew=run.standing.position == 0)
     stage = model.blueprint.objective.progress
     position, batch = run.standing.position, model.capacity
     if position == 0:
@@ -202,6 +197,17 @@ def one_epoch(run: Run) -> None:
     run.standing.epochs += 1
     run.standing.position = 0
     finish_epoch(run)
+
+
+def begin_epoch(model: Model, data: Mapping[str, Array], *, anew: bool = True) -> Array:
+    """The order of the rows of the model's next epoch, or (not `anew`) of the one that it is in."""
+    rows = len(next(iter(data.values())))
+    model.set_runtime(epoch=model.epoch)
+    if not is_streamed(model):
+        return np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(rows).astype(np.int64)
+    if anew:
+        model.begin_streams()
+    return streams(model, rows)
 
 
 def running(run: Run, rows: int) -> dict[str, float]:
