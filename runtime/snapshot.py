@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from .training import Standing
 
 
+CLOCK = ("step", "update", "pending", "gathered", "norm")
+"""Run-time scalars from which training goes on."""
+
+
 @dataclass(frozen=True, eq=False)
 class Held:
     """A value as it lay in memory."""
@@ -48,7 +52,7 @@ class Snapshot:
     fitted: bool
     seed: int
     epoch: int
-    step: int
+    clock: Mapping[str, float]
     standing: Standing
     origin: str
 
@@ -56,6 +60,11 @@ class Snapshot:
         """A value in its logical shape."""
         held = self.held[key]
         return logical(held.place, held.flat, self.blueprint.layout.capacity)
+
+    @property
+    def updates(self) -> int:
+        """How many updates the parameters have had."""
+        return int(self.clock["step" if self.blueprint.train_settings.accumulate == 1 else "update"]) - 1
 
     def nonfinite(self) -> Iterator[str]:
         """Keys of the values with a NaN or an infinity; running figures are not asked, which may rightly be infinite."""
@@ -80,8 +89,8 @@ def take(model: Model) -> Snapshot:
         fitted=model.fitted,
         seed=model.seed,
         epoch=model.epoch,
-        step=int(model.runtime("step")),
-        standing=replace(model.standing),
+        clock={name: model.runtime(name) for name in CLOCK},
+        standing=_copied(model.standing),
         origin=model.origin,
     )
 
@@ -90,8 +99,12 @@ def put_back(model: Model, snapshot: Snapshot) -> None:
     """Make the model what it was when the snapshot of it was taken."""
     for key, held in snapshot.held.items():
         model.memory.flat(key)[: held.flat.size] = held.flat
-    model.epoch, model.standing = snapshot.epoch, replace(snapshot.standing)
-    model.set_runtime(step=snapshot.step)
+    model.epoch, model.standing = snapshot.epoch, _copied(snapshot.standing)
+    model.set_runtime(**snapshot.clock)
+
+
+def _copied(standing: Standing) -> Standing:
+    return replace(standing, watched=list(standing.watched), trained=dict(standing.trained))
 
 
 def _keys(model: Model) -> list[str]:
