@@ -44,6 +44,7 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Model:
         _unit(saved, str(path)), settings["model"], settings["overrides"], capacity=settings["capacity"], real=REALS[settings["real"]]
     )
     model = Model(blueprint, threads=threads, seed=int(saved.progress.get("seed", 0)), initialise=False)
+    model.origin = str(settings.get("origin", ""))
     restore(model, saved, path)
     return model
 
@@ -60,6 +61,7 @@ def to_saved(model: Model) -> SavedModel:
             "overrides": {name: spell(value) for name, value in blueprint.overrides.items()},
             "real": str(blueprint.real),
             "capacity": blueprint.capacity,
+            "origin": model.origin,
         },
         params=parameters,
         state=_read(model, "state", inference.states),
