@@ -27,5 +27,17 @@ class CheckpointError(RanvierError):
     """A saved model is damaged or belongs to another model."""
 
 
+class NonFiniteError(RanvierError):
+    """Training came to NaN or an infinity: `step` is the one after which it shows, counted from 1, `epoch` the epoch of it."""
+
+    def __init__(self, message: str, step: int, epoch: int) -> None:
+        self.step, self.epoch = step, epoch
+        super().__init__(message)
+
+
+class RanvierWarning(UserWarning):
+    """Something a person should know though the work goes on; the command line prints it as one line."""
+
+
 class ResourceError(RanvierError):
     """The work would exceed a limit of memory, size or time; says which, and how to raise it."""

@@ -20,12 +20,23 @@ from typing import TYPE_CHECKING, Any
 if os.path.isfile(os.path.join(os.path.dirname(__file__), os.pardir, "grammar", "nn.lark")):
     __path__.append(os.path.dirname(os.path.dirname(__file__)))
 
-from ranvier.compiler.errors import CheckpointError, DataError, RanvierError, ResourceError, SourceError
+from ranvier.compiler.errors import CheckpointError, DataError, NonFiniteError, RanvierError, RanvierWarning, ResourceError, SourceError
 
 if TYPE_CHECKING:
     from ranvier.runtime.model import Model
 
-__all__ = ["CheckpointError", "DataError", "Model", "RanvierError", "ResourceError", "SourceError", "compile", "load"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "Model",
+    "NonFiniteError",
+    "RanvierError",
+    "RanvierWarning",
+    "ResourceError",
+    "SourceError",
+    "compile",
+    "load",
+]
 
 
 def compile(
@@ -49,11 +60,15 @@ def compile(
     return compile_model(path_or_source, batch=batch, threads=threads, seed=seed, dtype=dtype, settings=settings)
 
 
-def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Model:
-    """A saved model, ready to predict and to be trained further; raises CheckpointError when the file is damaged."""
+def load(path: str | os.PathLike[str], *, threads: int | None = None, allow_nonfinite: bool = False) -> Model:
+    """A saved model, ready to predict and to be trained further.
+
+    Where the file is damaged, the checkpoint before it is loaded with a warning that names both. Raises CheckpointError when there is none,
+    and (unless `allow_nonfinite`) when a tensor holds NaN, an infinity, or a negative number where training gives none.
+    """
     from ranvier.runtime.saving import load as load_model
 
-    return load_model(path, threads=threads)
+    return load_model(path, threads=threads, allow_nonfinite=allow_nonfinite)
 
 
 def __getattr__(name: str) -> Any:

@@ -32,6 +32,8 @@ KEY = "ranvier"
 GROUPS = {"params": "param/", "state": "state/", "fit": "fit/", "optimizer": "optimizer/"}
 TEXTS = ("sources", "settings", "vocabularies", "progress")
 COUNTERS = ("epoch", "step")
+ACCUMULATORS = "optimizer/accumulator:"
+ALLOW = "load an earlier model, or take it as it is with `--allow-nonfinite` (in Python `allow_nonfinite=True`)"
 
 
 @cache
@@ -63,8 +65,15 @@ class SavedModel:
     ranvier: str = field(default_factory=ranvier_version)
 
 
-def save_model(path: str | os.PathLike[str], saved: SavedModel) -> None:
-    """Write a model atomically: after any failure the file that stood at `path` is as it was. Raises CheckpointError."""
+class UnsoundError(CheckpointError):
+    """A file is whole, but what it holds should not be trained or predicted with."""
+
+
+def save_model(path: str | os.PathLike[str], saved: SavedModel, *, previous: Path | None = None) -> None:
+    """Write a model atomically: after any failure the file that stood at `path` is as it was. Raises CheckpointError.
+
+    With `previous`, that file keeps this name beside the new one.
+    """
     named = {prefix + name: array for group, prefix in GROUPS.items() for name, array in getattr(saved, group).items()}
     tensors = {name: _storable(name, array, path) for name, array in named.items()}
     if len(tensors) > TENSOR_LIMIT:
@@ -76,7 +85,7 @@ def save_model(path: str | os.PathLike[str], saved: SavedModel) -> None:
     if int.from_bytes(data[:8], "little") > HEADER_LIMIT:
         raise CheckpointError(f"{path}: sources, settings and names of tensors exceed {HEADER_LIMIT} bytes; shorten them")
     try:
-        write_atomic(path, data)
+        write_atomic(path, data, previous=previous)
     except OSError as failure:
         mend = "no file was harmed; check the folder, its permissions and the space left"
         raise CheckpointError(f"{path}: could not be written: {reason(failure)}; {mend}") from failure
@@ -114,7 +123,7 @@ def _content_digest(content: Mapping[str, Any]) -> str:
 def load_model(path: str | os.PathLike[str], *, allow_nonfinite: bool = False, limits: Limits = LIMITS) -> SavedModel:
     """The model of a file, every byte of it checked; its arrays are read-only.
 
-    Raises CheckpointError when the file is damaged, something else than a model, from a later format, or (unless
+    Raises CheckpointError when the file is damaged, something else than a model or from a later format, UnsoundError (unless
     `allow_nonfinite`) when a tensor holds NaN or an infinity. Nothing in it is executed.
     """
     try:
@@ -184,6 +193,6 @@ def _check_values(tensors: Mapping[str, Array], allow_nonfinite: bool, path: str
     for name, array in tensors.items():
         if array.dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
             raise CheckpointError(f"{path}: `{name}` holds a bool that is neither 0 nor 1; {REMEDY}")
-        if array.dtype.kind == "f" and not allow_nonfinite and not np.isfinite(array).all():
-            mend = "load an earlier model, or allow it with `allow_nonfinite`"
-            raise CheckpointError(f"{path}: `{name}` holds NaN or an infinity, so training went wrong before it was saved; {mend}")
+        running = name.startswith(ACCUMULATORS)  # what figures of an epoch are made of: a model may rightly have an infinite figure
+        if array.dtype.kind == "f" and not allow_nonfinite and not running and not np.isfinite(array).all():
+            raise UnsoundError(f"{path}: `{name}` holds NaN or an infinity, so training went wrong before it was saved; {ALLOW}")

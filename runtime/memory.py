@@ -60,9 +60,7 @@ class Memory:
 
     def read(self, key: str) -> Array:
         """A logical copy of a value; of one that each row has, for all rows there is room for."""
-        if self.is_batched(key):
-            return self.rows(key).copy()
-        return unpack(self.place(key), self.flat(key))
+        return logical(self.place(key), self.flat(key), self.layout.capacity)
 
     def write(self, key: str, value: Array) -> None:
         """Set a value from its logical form; of one that each row has, for all rows there is room for, or one for all of them."""
@@ -78,10 +76,19 @@ class Memory:
 
     def rows(self, key: str) -> Array:
         """A view [capacity, …] of a batched buffer; rows may lie further apart than they are long."""
-        place = self.place(key)
-        shape = (self.layout.capacity, *(d for d in place.shape if isinstance(d, int)))
-        strides = tuple(s * place.dtype.bytes for s in place.strides)
-        return np.ndarray(shape, place.dtype.numpy, self.flat(key).data, 0, strides)
+        return rows_of(self.place(key), self.flat(key), self.layout.capacity)
+
+
+def rows_of(place: Placement, flat: Array, capacity: int) -> Array:
+    """A view [capacity, …] of the elements of a batched buffer."""
+    shape = (capacity, *(d for d in place.shape if isinstance(d, int)))
+    strides = tuple(s * place.dtype.bytes for s in place.strides)
+    return np.ndarray(shape, place.dtype.numpy, flat.data, 0, strides)
+
+
+def logical(place: Placement, flat: Array, capacity: int) -> Array:
+    """A copy of what the elements of a buffer are: the whole value, or that of all rows."""
+    return rows_of(place, flat, capacity).copy() if batched(place.shape) else unpack(place, flat)
 
 
 def require_memory(size: int, purpose: str) -> None:

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -20,14 +20,18 @@ from ..compiler.ir.op import Context
 from ..compiler.ir.types import BATCH, F64, TensorType, batched, elements
 from ..compiler.kept import executable
 from ..compiler.passes.stream import Stage
-from ..compiler.updating import RUNTIME
+from ..compiler.updating import RUNTIME, counter_of
 from .convert import as_array, cast
 from .data import Field, fit_arrays
+from .every import DEFAULT_EVERY
 from .memory import Array, Memory, allocate, require_memory
 from .sequences import check_lengths, padded
 from .table import Origin
 from .team import Team, shared_team
 from .training import Standing, train
+
+if TYPE_CHECKING:
+    from .checkpoints import Checkpoints
 
 Arrays = Mapping[str, Array]
 
@@ -178,8 +182,8 @@ class Model:
         self.epoch = 0
         self.standing = Standing()
         self.origin = ""  # how the settings were chosen, in words
-        self._begun: set[str] = set()
-        self._resumed: dict[str, Array] = {}
+        self.begun: set[str] = set()
+        self.resumed: dict[str, Array] = {}
         self._entries: dict[str, Entry] = {}
         self._calls: dict[str, Call] = {}
         inference = blueprint.inference
@@ -214,10 +218,10 @@ class Model:
         """Begin anew, with new first values by `seed` (default: the model's): as if just made, but for the compiled programs."""
         self.seed = self.seed if seed is None else seed
         self._begin_clock()
-        self.epoch, self.standing, self._resumed = 0, Standing(), {}
+        self.epoch, self.standing, self.resumed = 0, Standing(), {}
         self.fitted = not self.blueprint.inference.fits
         self._initialise()
-        if self._begun:
+        if self.begun:
             self._begin_optimizer()
 
     def _first_value(self, spec: Parameter | StateVariable) -> Array:
@@ -248,7 +252,7 @@ class Model:
     @property
     def updates(self) -> int:
         """How many updates the parameters have had."""
-        return int(self.runtime("step" if self.blueprint.train_settings.accumulate == 1 else "update")) - 1
+        return int(self.runtime(counter_of(self.blueprint.train_settings))) - 1
 
     def set_runtime(self, **values: float) -> None:
         """Set run-time scalars."""
@@ -289,11 +293,11 @@ class Model:
 
     def _begin_optimizer(self) -> None:
         """Give the optimizer's states their first values, or those of a saved model, now that they have a place."""
-        self._begun = set(self.blueprint.optimizer_states)
+        self.begun = set(self.blueprint.optimizer_states)
         for label, spec in self.blueprint.optimizer_states.items():
-            value = self._resumed[label] if label in self._resumed else self._first_value(spec)
+            value = self.resumed[label] if label in self.resumed else self._first_value(spec)
             self.memory.write(f"state:{label}", value)
-        self._resumed = {}
+        self.resumed = {}
 
     def begin_streams(self) -> None:
         """Give the states of each row their first values."""
@@ -303,12 +307,12 @@ class Model:
 
     def optimizer_states(self) -> dict[str, Array]:
         """Copies of the optimizer's states by label, in logical shapes; empty before the first step."""
-        return {label: self.memory.read(f"state:{label}") for label in sorted(self._begun)} if self._begun else dict(self._resumed)
+        return {label: self.memory.read(f"state:{label}") for label in sorted(self.begun)} if self.begun else dict(self.resumed)
 
     def resume_optimizer(self, states: Mapping[str, Array]) -> None:
         """Take the optimizer's states from a saved model."""
-        self._resumed = dict(states)
-        for label in self._begun & states.keys():
+        self.resumed = dict(states)
+        for label in self.begun & states.keys():
             self.memory.write(f"state:{label}", states[label])
 
     def run_epoch(self, name: str, data: Arrays, order: Array, begin: int, end: int, batch: int) -> None:
@@ -517,13 +521,41 @@ class Model:
         validation: float | Mapping[str, Any] | None = None,
         report: Any = None,
         resume: bool = False,
+        checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
+        checkpoint_every: str = DEFAULT_EVERY,
+        trap_nan: bool = True,
     ) -> list[dict[str, float]]:
         """Train: by the `train` block, but for what is given here. Returns a record an epoch.
 
         `validation` is a share of the rows to hold out, or other rows. `report` is called with progress about ten times a second; what
-        it raises ends the training, and `resume` takes up such a fit (also that of a loaded model) where it ended, to the bit.
+        it raises ends the training, as Ctrl-C does between two steps, and `resume` takes up such a fit (also that of a loaded model)
+        where it ended, to the bit.
+
+        With `checkpoint="m.safetensors"` the model is written there every `checkpoint_every` (`30s`, `5m`, `1000 steps`, `epoch`), at the
+        end, and when training is ended early; beside it are kept the one before (`m.previous.safetensors`) and the best so far
+        (`m.best.safetensors`). `resume` then takes up what stands there, if anything does. Raises NonFiniteError when the loss becomes NaN
+        or infinite; with `trap_nan` it names the step and the operation, at the price of a copy of the model in memory.
         """
-        return train(self, data, y, epochs=epochs, validation=validation, report=report, resume=resume)
+        if isinstance(checkpoint, str | os.PathLike):
+            from .checkpoints import open_checkpoints
+
+            with open_checkpoints(checkpoint, checkpoint_every) as kept:
+                if resume:
+                    kept.take_up(self)
+                return self.fit(
+                    data, y, epochs=epochs, validation=validation, report=report, resume=resume, checkpoint=kept, trap_nan=trap_nan
+                )
+        return train(
+            self,
+            data,
+            y,
+            epochs=epochs,
+            validation=validation,
+            report=report,
+            resume=resume,
+            checkpoints=checkpoint,
+            trap_nan=trap_nan,
+        )
 
     def _need_fit(self) -> None:
         if not self.fitted:

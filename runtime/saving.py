@@ -18,10 +18,13 @@ from ..compiler.ir.types import F32, F64, TensorType
 from ..compiler.kernels.placement import pack, unpack
 from ..compiler.source import Source
 from .averaging import saved_parameters
-from .checkpoint import SavedModel, load_model, save_model
+from .checkpoint import SavedModel, save_model
 from .memory import Array
 from .model import Model
 from .opening import make_blueprint
+from .rotation import load_latest
+from .snapshot import Snapshot, take
+from .soundness import check_sound
 from .tensor_file import require_shapes
 from .training import Standing
 
@@ -33,47 +36,55 @@ CLOCK = ("step", "update", "pending", "gathered", "norm")
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Write a model, atomically, with all that is needed to predict and to train on; raises CheckpointError."""
-    save_model(path, to_saved(model))
+    save_model(path, to_saved(take(model)))
 
 
-def load(path: str | os.PathLike[str], threads: int | None = None) -> Model:
-    """The model of a file; raises CheckpointError when it is damaged or its parts do not fit each other."""
-    saved = load_model(path)
-    settings = _settings(saved, str(path))
+def load(path: str | os.PathLike[str], threads: int | None = None, *, allow_nonfinite: bool = False) -> Model:
+    """The model of a file, or where that is damaged of the one before it, with a warning.
+
+    Raises CheckpointError when there is none, when its parts do not fit each other or, unless `allow_nonfinite`, when it holds values
+    that no sound training gives.
+    """
+    saved, found = load_latest(path, allow_nonfinite=allow_nonfinite)
+    settings = _settings(saved, str(found))
     blueprint = make_blueprint(
-        _unit(saved, str(path)), settings["model"], settings["overrides"], capacity=settings["capacity"], real=REALS[settings["real"]]
+        _unit(saved, str(found)), settings["model"], settings["overrides"], capacity=settings["capacity"], real=REALS[settings["real"]]
     )
-    model = Model(blueprint, threads=threads, seed=int(saved.progress.get("seed", 0)), initialise=False)
+    model = Model(blueprint, threads=threads, initialise=False)
     model.origin = str(settings.get("origin", ""))
-    restore(model, saved, path)
+    restore(model, saved, found, allow_nonfinite=allow_nonfinite)
     return model
 
 
-def to_saved(model: Model) -> SavedModel:
-    """What of a model outlives the process; arrays are copies."""
-    blueprint = model.blueprint
-    inference = blueprint.inference
-    parameters, trained = saved_parameters(model)
+def to_saved(snapshot: Snapshot) -> SavedModel:
+    """What of a model outlives the process."""
+    blueprint = snapshot.blueprint
+    inference, standing = blueprint.inference, snapshot.standing
+    optimizer = {label: snapshot.read(f"state:{label}") for label in sorted(snapshot.begun)} or dict(snapshot.resumed)
+    parameters, trained = saved_parameters(snapshot)
     return SavedModel(
-        sources=_sources(blueprint.unit),
+        sources=sources_of(blueprint.unit),
         settings={
             "model": {name: spell(value) for name, value in blueprint.settings.items()},
             "overrides": {name: spell(value) for name, value in blueprint.overrides.items()},
             "real": str(blueprint.real),
             "capacity": blueprint.capacity,
-            "origin": model.origin,
+            "origin": snapshot.origin,
         },
         params=parameters,
-        state=_read(model, "state", inference.states),
-        fit=_read(model, "fit", inference.fits) if model.fitted else {},
-        optimizer={**model.optimizer_states(), **{TRAINED + k: v for k, v in trained.items()}, **_standing_arrays(model)},
-        vocabularies=model.vocabularies,
-        progress={"epoch": model.epoch, "seed": model.seed, **_clock(model), **_standing_figures(model.standing)},
+        state=_read(snapshot, "state", inference.states),
+        fit=_read(snapshot, "fit", inference.fits) if snapshot.fitted else {},
+        optimizer={**optimizer, **{TRAINED + k: v for k, v in trained.items()}, **_standing_arrays(snapshot)},
+        vocabularies=snapshot.vocabularies,
+        progress={"epoch": snapshot.epoch, "seed": snapshot.seed, **_clock(snapshot), **_standing_figures(standing)},
     )
 
 
-def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str]) -> None:
-    """Put saved tensors and progress into a model; raises CheckpointError, nothing changed, when they are not those of this model."""
+def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str], *, allow_nonfinite: bool = False) -> None:
+    """Put saved tensors and progress into a model; raises CheckpointError, nothing changed, when they are not those of this model.
+
+    Unless `allow_nonfinite`, neither may any be what no sound training gives, such as a negative mean of squares.
+    """
     inference = model.blueprint.inference
     parameters = {label: each.type for label, each in inference.parameters.items()}
     states = {label: each.type for label, each in inference.states.items()}
@@ -97,6 +108,8 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str]) -> No
     trained = {label.removeprefix(TRAINED): value for label, value in saved.optimizer.items() if label.startswith(TRAINED)}
     if trained:
         _require(trained, {f"parameter:{k}": v for k, v in parameters.items()}, "trained parameters", path)
+    if not allow_nonfinite:
+        check_sound(model.blueprint, saved, str(path))
     for kind, values in (("parameter", saved.params), ("state", saved.state), ("fit", saved.fit)):
         for label, value in values.items():
             model.memory.write(f"{kind}:{label}", value)
@@ -105,14 +118,14 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str]) -> No
     model.standing.trained = {key: pack(model.memory.place(key), value) for key, value in trained.items()}
     model.fitted = model.fitted or bool(saved.fit)
     model.vocabularies = {name: list(words) for name, words in saved.vocabularies.items()}
-    model.epoch = int(saved.progress.get("epoch", 0))
-    model.set_runtime(**{name: float(saved.progress[name]) for name in CLOCK if name in saved.progress})
+    model.epoch, model.seed = int(saved.progress.get("epoch", 0)), int(saved.progress.get("seed", 0))
+    model.set_runtime(seed=model.seed, **{name: float(saved.progress[name]) for name in CLOCK if name in saved.progress})
     if model.standing.watched:
         model.set_runtime(watched=model.standing.watched[-1])
 
 
-def _read(model: Model, kind: str, labels: Iterable[str]) -> dict[str, Array]:
-    return {label: model.memory.read(f"{kind}:{label}") for label in labels}
+def _read(snapshot: Snapshot, kind: str, labels: Iterable[str]) -> dict[str, Array]:
+    return {label: snapshot.read(f"{kind}:{label}") for label in labels}
 
 
 def _require(found: Mapping[str, Array], wanted: Mapping[str, TensorType], what: str, path: str | os.PathLike[str], rows: int = 0) -> None:
@@ -127,8 +140,8 @@ def _require(found: Mapping[str, Array], wanted: Mapping[str, TensorType], what:
 # --- how far training is
 
 
-def _clock(model: Model) -> dict[str, int | float]:
-    values = {name: model.runtime(name) for name in CLOCK}
+def _clock(snapshot: Snapshot) -> dict[str, int | float]:
+    values = {name: snapshot.clock[name] for name in CLOCK}
     return {name: int(value) if value.is_integer() else value for name, value in values.items()}
 
 
@@ -137,16 +150,13 @@ def _standing_figures(standing: Standing) -> dict[str, int | float]:
     return figures | ({"best": standing.best, "best_epoch": standing.best_epoch} if math.isfinite(standing.best) else {})
 
 
-def _standing_arrays(model: Model) -> dict[str, Array]:
+def _standing_arrays(snapshot: Snapshot) -> dict[str, Array]:
     """The best values seen, and in the midst of an epoch what its figures are made of."""
-    memory, standing = model.memory, model.standing
-    arrays = {BEST + key: unpack(memory.place(key), value) for key, value in standing.best_values.items()}
-    if standing.watched:
-        arrays[WATCHED + "values"] = np.asarray(standing.watched)
-    stage = model.blueprint.objective.progress if standing.position else None
-    if stage is not None:
-        arrays |= {f"{ACCUMULATOR}{a.label}": memory.read(f"accumulator:{a.label}") for a in stage.accumulators}
-    return arrays
+    best = snapshot.standing.best_values.items()
+    arrays = {BEST + key: unpack(snapshot.held[key].place, value) for key, value in best}
+    if snapshot.standing.watched:
+        arrays[WATCHED + "values"] = np.asarray(snapshot.standing.watched)
+    return arrays | {key: snapshot.read(key) for key in snapshot.held if key.startswith(ACCUMULATOR)}
 
 
 def _standing(model: Model, saved: SavedModel, best: Mapping[str, Array]) -> Standing:
@@ -172,10 +182,10 @@ def _standing(model: Model, saved: SavedModel, best: Mapping[str, Array]) -> Sta
     )
 
 
-def _watched(arrays: Mapping[str, Array]) -> list[float]:
+def _watched(arrays: Mapping[str, Array]) -> tuple[float, ...]:
     """The watched figures of all epochs; none when they are no series of numbers."""
     values = arrays.get(WATCHED + "values")
-    return [float(v) for v in values] if values is not None and values.ndim == 1 and values.dtype == np.float64 else []
+    return tuple(map(float, values)) if values is not None and values.ndim == 1 and values.dtype == np.float64 else ()
 
 
 def _has_type(value: Array, kind: TensorType) -> bool:
@@ -185,7 +195,7 @@ def _has_type(value: Array, kind: TensorType) -> bool:
 # --- sources
 
 
-def _sources(unit: Unit) -> dict[str, str]:
+def sources_of(unit: Unit) -> dict[str, str]:
     """The texts of a file and its imports, by paths relative to the file: nothing of the machine's folders is told."""
     main = unit.library.file.source
     folder = os.path.dirname(main.name)

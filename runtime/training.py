@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..compiler.errors import DataError, RanvierError
+from ..compiler.errors import DataError, NonFiniteError, RanvierError
 from ..compiler.ir.types import batched
 from .averaging import averages, use_averages, use_trained
 from .data import split_rows
+from .interruption import Interrupted, interruption
 from .memory import Array
 from .stopping import check_criteria, require_watched, should_stop, watched_value
 
 if TYPE_CHECKING:
+    from .checkpoints import Checkpoints
     from .model import Model
+    from .trap import Trap
 
 TURN_SECONDS = 0.1
 
@@ -41,6 +46,16 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
+class Companion(Protocol):
+    """What goes along with a training, met whenever the model stands between two steps."""
+
+    def batches(self, model: Model) -> int:
+        """The most batches until it wants to be met again."""
+
+    def follow(self, model: Model, *, epoch_ended: bool) -> None:
+        """Meet; what it raises ends the training."""
+
+
 @dataclass
 class Standing:
     """How far a fit is: kept by the model, so that it can be saved with it and taken up again to the bit.
@@ -56,13 +71,13 @@ class Standing:
     best_epoch: int = 0
     best_values: dict[str, Array] = field(default_factory=dict)
     stopped: bool = False
-    watched: list[float] = field(default_factory=list)
+    watched: tuple[float, ...] = ()
     trained: dict[str, Array] = field(default_factory=dict)
 
 
 @dataclass
 class Run:
-    """One call of `fit`: what it trains on, how far it is."""
+    """One call of `fit`: what it trains on, how far it is; `settled` while the model stands between two steps."""
 
     model: Model
     data: dict[str, Array]
@@ -74,6 +89,9 @@ class Run:
     rows_seen: int = 0
     rows_before: int = 0
     turn: int = 1
+    companions: tuple[Companion, ...] = ()
+    trap: Trap | None = None
+    settled: bool = True
 
     @property
     def rows(self) -> int:
@@ -85,6 +103,11 @@ class Run:
     def batches(self) -> int:
         """Batches of an epoch."""
         return -(-self.rows // self.model.capacity)
+
+    @property
+    def batches_left(self) -> int:
+        """Batches that the present epoch has still to run."""
+        return -(-(self.rows - self.standing.position) // self.model.capacity)
 
     @property
     def updates(self) -> int:
@@ -106,6 +129,8 @@ def train(
     validation: float | Mapping[str, Any] | None,
     report: Report | None,
     resume: bool = False,
+    checkpoints: Checkpoints | None = None,
+    trap_nan: bool = True,
 ) -> list[dict[str, float]]:
     """Train a model; see `Model.fit`."""
     settings = model.blueprint.train_settings
@@ -133,11 +158,52 @@ def train(
     done = standing.epochs * run.updates + -(-standing.position // model.capacity) // settings.accumulate
     model.set_runtime(steps=model.updates - done + run.updates * run.epochs)
     run.rows_seen = run.rows_before = standing.epochs * run.rows + standing.position
-    while standing.epochs < run.epochs and not standing.stopped:
-        one_epoch(run)
-    use_averages(model)
-    restore_best(run)
+    with interruption(termination=checkpoints is not None) as asked:
+        if trap_nan:
+            from .trap import Trap
+
+            run.trap = Trap(run)
+            run.trap.begin()
+        kept = (checkpoints,) if checkpoints is not None else ()
+        run.companions = (*((run.trap,) if run.trap else ()), *kept, Stop(asked))
+        go_on(run, checkpoints)
     return run.history
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Ends the training between two steps when the user asked for it."""
+
+    asked: threading.Event
+
+    def batches(self, model: Model) -> int:
+        """A turn is short enough."""
+        return sys.maxsize
+
+    def follow(self, model: Model, *, epoch_ended: bool) -> None:
+        """Raise `Interrupted` if it was asked for."""
+        if self.asked.is_set():
+            raise Interrupted
+
+
+def go_on(run: Run, checkpoints: Checkpoints | None) -> None:
+    """Train to the end, and write the last checkpoint however it comes; none of a model that is torn or no longer sound."""
+    try:
+        while run.standing.epochs < run.epochs and not run.standing.stopped:
+            one_epoch(run)
+        if run.trap:
+            run.trap.end()
+        use_averages(run.model)
+        restore_best(run)
+    except BaseException as ending:
+        torn = not run.settled or isinstance(ending, NonFiniteError) or type(ending) is KeyboardInterrupt
+        if not torn:
+            use_averages(run.model)
+        if checkpoints is not None and not torn:
+            checkpoints.finish(run.model)
+        raise
+    if checkpoints is not None:
+        checkpoints.finish(run.model)
 
 
 def is_streamed(model: Model) -> bool:
@@ -171,35 +237,7 @@ def hold_out(arrays: dict[str, Array], share: float, seed: int, *, last: bool = 
     return next(taken), next(taken)
 
 
-def one_epoch(run: Run) -> None:
-    """All rows once, in an order that depends on seed and epoch only."""
-    model = run.model
-    order = begin_epoch(model, run.data, anew=run.standing.position == 0)
-    stage = model.blueprint.objective.progress
-    position, batch = run.standing.position, model.capacity
-    if position == 0:
-        model.set_runtime(norm=0)
-    if stage is not None and position == 0:
-        model.reset(stage)
-    while position < run.rows:
-        end = min(position + run.turn * batch, run.rows)
-        before = time.perf_counter()
-        model.set_runtime(left=-(-(run.rows - position) // batch))
-        model.run_epoch("train", run.data, order, position, end, batch)
-        model.set_runtime(left=math.inf)
-        spent = time.perf_counter() - before
-        run.rows_seen += end - position
-        run.standing.position = position = end
-        run.turn = max(1, min(4 * run.turn, -(-run.rows // batch), int(run.turn * TURN_SECONDS / max(spent, 1e-6))))
-        if run.report and position < run.rows and spent > TURN_SECONDS / 4:
-            run.report(progress(run, position, running(run, position), {}, finished=False))
-    model.epoch += 1
-    run.standing.epochs += 1
-    run.standing.position = 0
-    finish_epoch(run)
-
-
-def begin_epoch(model: Model, data: Mapping[str, Array], *, anew: bool = True) -> Array:
+def epoch_order(model: Model, data: Mapping[str, Array], *, anew: bool = True) -> Array:
     """The order of the rows of the model's next epoch, or (not `anew`) of the one that it is in."""
     rows = len(next(iter(data.values())))
     model.set_runtime(epoch=model.epoch)
@@ -208,6 +246,51 @@ def begin_epoch(model: Model, data: Mapping[str, Array], *, anew: bool = True) -
     if anew:
         model.begin_streams()
     return streams(model, rows)
+
+
+def begin_epoch(run: Run) -> Array:
+    """The order of the rows, by seed and epoch only; at the beginning of an epoch its figures and streams begin too."""
+    model = run.model
+    order = epoch_order(model, run.data, anew=run.standing.position == 0)
+    stage = model.blueprint.objective.progress
+    if run.standing.position == 0:
+        model.set_runtime(norm=0)
+    if stage is not None and run.standing.position == 0:
+        model.reset(stage)
+    return order
+
+
+def one_epoch(run: Run) -> None:
+    """All rows once, in turns."""
+    model, batch = run.model, run.model.capacity
+    order, position = begin_epoch(run), run.standing.position
+    while position < run.rows:
+        batches = min(run.turn, *(each.batches(model) for each in run.companions))
+        end = min(position + batches * batch, run.rows)
+        before, run.settled = time.perf_counter(), False
+        model.set_runtime(left=run.batches_left)
+        model.run_epoch("train", run.data, order, position, end, batch)
+        model.set_runtime(left=math.inf)
+        spent = time.perf_counter() - before
+        run.rows_seen += end - position
+        run.standing.position = position = end
+        run.turn = max(1, min(4 * run.turn, -(-run.rows // batch), int(batches * TURN_SECONDS / max(spent, 1e-6))))
+        if position < run.rows:
+            between_turns(run, told=spent > TURN_SECONDS / 4)
+    model.epoch += 1
+    run.standing.epochs += 1
+    run.standing.position = 0
+    finish_epoch(run)
+
+
+def between_turns(run: Run, *, told: bool) -> None:
+    """The model stands between two steps of an epoch: meet the companions, and tell how it goes."""
+    run.settled = True
+    for each in run.companions:
+        each.follow(run.model, epoch_ended=False)
+    if run.report and told:
+        position = run.standing.position
+        run.report(progress(run, position, running(run, position), {}, finished=False))
 
 
 def running(run: Run, rows: int) -> dict[str, float]:
@@ -223,18 +306,21 @@ def finish_epoch(run: Run) -> None:
     """Record the epoch, look at the rows held out, remember the best."""
     figures = running(run, run.rows)
     if not np.isfinite(figures.get("loss", 0.0)):
-        raise RanvierError(f"the loss is {figures['loss']} in epoch {run.model.epoch}: lower the learning rate or check the data's scale")
+        raise diverged(run, figures["loss"])
     with averages(run.model):
         checked = run.model.evaluate_arrays(run.held_out) if run.held_out else {}
         single = {name: value for name, value in checked.items() if isinstance(value, float)}
         value = watched_value(run.model.blueprint, figures, single)
-        run.standing.watched.append(value)
+        run.standing.watched = (*run.standing.watched, value)
         run.model.set_runtime(watched=value)
         remember_best(run, value)
     run.history.append({**figures, **{f"validation_{name}": value for name, value in single.items()}})
     # Before the report, which may end the fit by an exception: the fit taken up again must not ask another epoch later.
     gradient = run.model.runtime("norm") / run.updates
     run.standing.stopped = should_stop(run.model.blueprint, run.standing.watched, gradient)
+    run.settled = True
+    for each in run.companions:
+        each.follow(run.model, epoch_ended=True)
     if run.report:
         run.report(progress(run, run.rows, figures, single, finished=True))
 
@@ -246,6 +332,15 @@ def remember_best(run: Run, value: float) -> None:
         standing.best, standing.best_epoch = value, standing.epochs
         if run.model.blueprint.train_settings.stop:
             standing.best_values = {k: run.model.memory.flat(k).copy() for k in run.model.blueprint.inference.variables}
+
+
+def diverged(run: Run, loss: float) -> NonFiniteError:
+    """The error of an epoch whose mean loss is not finite."""
+    if run.trap:
+        return run.trap.explained()
+    epoch, step = run.model.epoch, int(run.model.runtime("step")) - 1
+    mend = "lower the learning rate or check the data's scale; `--trap-nan` finds the operation"
+    return NonFiniteError(f"error non-finite: the loss is {loss} in epoch {epoch}, after step {step} at the latest: {mend}", step, epoch)
 
 
 def restore_best(run: Run) -> None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
-from ...compiler.errors import RanvierError
+from ...compiler.errors import RanvierError, RanvierWarning
 
 INTERRUPTED = 130
 
@@ -73,7 +77,8 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run a verb; see the module for the exit statuses."""
         try:
-            return super().invoke(ctx)
+            with plain_warnings():
+                return super().invoke(ctx)
         except (RanvierError, OSError, MemoryError) as error:
             if isinstance(error, BrokenPipeError):
                 _silence()
@@ -87,10 +92,27 @@ class Verbs(click.Group):
             ctx.exit(INTERRUPTED)
 
 
-def _message(error: BaseException) -> str:
-    from ...compiler.errors import SourceError
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Within, a warning of ours is one line on the standard error stream, each time it comes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RanvierWarning)
+        other = warnings.showwarning
 
-    if isinstance(error, SourceError):
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, RanvierWarning):
+                click.echo(f"warning: {message}", err=True)
+            else:
+                other(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
+
+
+def _message(error: BaseException) -> str:
+    from ...compiler.errors import NonFiniteError, SourceError
+
+    if isinstance(error, SourceError | NonFiniteError):
         return str(error)
     if isinstance(error, MemoryError):
         return "error: not enough memory"

@@ -8,19 +8,20 @@ from typing import Any
 
 import click
 
-from .options import data_option, model_argument, threads_option
+from .options import allow_nonfinite_option, data_option, model_argument, threads_option
 
 
 @click.command("eval")
 @model_argument()
 @data_option("Rows with targets: .npz, .npy, .csv, .tsv, IDX or a folder of IDX files.", required=True)
+@allow_nonfinite_option()
 @threads_option()
-def command(model: Path, data: Path, threads: int | None) -> None:
+def command(model: Path, data: Path, allow_nonfinite: bool, threads: int | None) -> None:
     """Loss and metrics of a saved model over all rows of the data; of a folder of IDX files, over its test part."""
     from ..feeding import read_rows
     from ..saving import load
 
-    loaded = load(model, threads=threads)
+    loaded = load(model, threads=threads, allow_nonfinite=allow_nonfinite)
     read = read_rows(loaded, data)
     table = read.test or read
     rows = len(next(iter(table.values()), ()))

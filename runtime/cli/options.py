@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...compiler.errors import RanvierError
+from ..every import DEFAULT_EVERY, read_every
+
 if TYPE_CHECKING:
     from ...compiler.driver import Blueprint
 
@@ -45,6 +48,29 @@ def threads_option() -> Decorator:
     """The size of the team."""
     text = "Threads to use; results are the same for any number.  [default: RANVIER_THREADS, else all processors]"
     return click.option("--threads", type=click.IntRange(1, MOST_THREADS), help=text)
+
+
+def allow_nonfinite_option() -> Decorator:
+    """For a saved model that holds what no sound training gives."""
+    return click.option(
+        "--allow-nonfinite", is_flag=True, help="Take a saved model although it holds NaN, an infinity, or counters out of range."
+    )
+
+
+def _checked_every(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        read_every(value)
+    except RanvierError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    return value
+
+
+def every_option() -> Decorator:
+    """How often a training writes checkpoints."""
+    text = "Write the model while it trains: every `30s`, `5m`, `2h`, `1000 steps`, `epoch` or `5 epochs`."
+    return click.option(
+        "--checkpoint-every", "every", metavar="TIME", default=DEFAULT_EVERY, show_default=True, callback=_checked_every, help=text
+    )
 
 
 def data_option(text: str, *, required: bool = False) -> Decorator:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import data_option, model_argument, threads_option
+from .options import allow_nonfinite_option, data_option, model_argument, threads_option
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -24,8 +24,9 @@ SHOWN_VALUES = 8
 @click.option(
     "-o", "output", metavar="OUT", type=click.Path(path_type=Path, dir_okay=False), help="Write all predictions to a .npz or .csv file."
 )
+@allow_nonfinite_option()
 @threads_option()
-def command(model: Path, data: Path, output: Path | None, threads: int | None) -> None:
+def command(model: Path, data: Path, output: Path | None, allow_nonfinite: bool, threads: int | None) -> None:
     """Predictions of a saved model: `prediction`, and for a model of classes the likeliest `class` and its `label`.
 
     Without -o the first rows are printed.
@@ -35,7 +36,7 @@ def command(model: Path, data: Path, output: Path | None, threads: int | None) -
 
     if output is not None and output.suffix.lower() not in (".npz", ".csv"):
         raise click.UsageError(f"predictions are written to a file that ends in .npz or .csv, not {output.suffix or 'no suffix'}")
-    loaded = load(model, threads=threads)
+    loaded = load(model, threads=threads, allow_nonfinite=allow_nonfinite)
     read = read_rows(loaded, data)
     found = columns(loaded, loaded.predict(_inputs(loaded, read.test or read)))
     if output is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import model_argument, threads_option
+from .options import allow_nonfinite_option, model_argument, threads_option
 
 
 @click.command("sample")
@@ -22,13 +22,14 @@ from .options import model_argument, threads_option
     help="0 takes the likeliest symbol each time.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides what is drawn.")
+@allow_nonfinite_option()
 @threads_option()
-def command(model: Path, prompt: str, length: int, temperature: float, seed: int, threads: int | None) -> None:
+def command(model: Path, prompt: str, length: int, temperature: float, seed: int, allow_nonfinite: bool, threads: int | None) -> None:
     """Text drawn from a saved model of symbols, such as one trained by `loss cross_entropy(logits[:-1], text[1:])`."""
     from ..sampling import sample
     from ..saving import load
 
-    loaded = load(model, threads=threads)
+    loaded = load(model, threads=threads, allow_nonfinite=allow_nonfinite)
     text = sample(loaded, prompt, temperature=temperature, seed=seed)
     first = list(itertools.islice(text, min(length, 1)))  # a prompt that will not do is said before anything is written
     click.echo(prompt, nl=False)

@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from .options import blueprint_of, data_option, file_argument, set_option, threads_option
+from .options import allow_nonfinite_option, blueprint_of, data_option, every_option, file_argument, set_option, threads_option
 
 if TYPE_CHECKING:
+    from ..checkpoints import Checkpoints
     from ..feeding import Split
     from ..model import Model
-    from ..training import Progress
-    from .display import Display
 
-SAVE_SECONDS = 30.0
 INTERRUPTED = 130
-
-
-class InterruptedTrainingError(Exception):
-    """The user asked to stop; the model stands between two steps."""
-
-
-@dataclass
-class Watch:
-    """Shows progress, saves now and then, and ends the training when the user asked for it."""
-
-    model: Model
-    output: Path
-    display: Display
-    asked: threading.Event
-    saved: float = field(default_factory=time.monotonic)
-
-    def __call__(self, progress: Progress) -> None:
-        """Told by the training loop about ten times a second."""
-        self.display(progress)
-        if self.asked.is_set():
-            raise InterruptedTrainingError
-        if time.monotonic() - self.saved > SAVE_SECONDS:
-            self.model.save(self.output)
-            self.saved = time.monotonic()
 
 
 @click.command("train")
@@ -58,6 +26,11 @@ class Watch:
 @set_option()
 @click.option("--find-lr", is_flag=True, help="Do not train: look for a learning rate, with a table and a picture (-o, else NAME.lr.svg).")
 @click.option("--resume", is_flag=True, help="Go on from the saved model; the result is the same, to the bit, as without the interruption.")
+@every_option()
+@click.option(
+    "--trap-nan/--no-trap-nan", default=True, help="At a loss that is not finite, find the step and the operation.  [default: on]"
+)
+@allow_nonfinite_option()
 @threads_option()
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), help="Decides first values, order, dropout and splits.  [default: the train block]"
@@ -69,14 +42,19 @@ def command(
     settings: tuple[tuple[str, str], ...],
     find_lr: bool,
     resume: bool,
+    every: str,
+    trap_nan: bool,
+    allow_nonfinite: bool,
     threads: int | None,
     seed: int | None,
 ) -> None:
     """Train a model and save it.
 
-    Ctrl-C saves the model as it is and leaves with status 130; --resume goes on from there. While training runs, the model is saved about
-    every half a minute.
+    While it trains, the model is written every half a minute (--checkpoint-every); NAME.previous.safetensors is the one written before,
+    NAME.best.safetensors the best so far. Ctrl-C or SIGTERM saves the model as it is and leaves with status 130. --resume goes on from
+    there, and after a crash from the last checkpoint.
     """
+    from ..checkpoints import open_checkpoints
     from ..feeding import data_path, make_room, read_split
     from ..model import Model
 
@@ -90,9 +68,10 @@ def command(
     target = output or Path(f"{blueprint.unit.model.name.id}.safetensors")
     _require_writable(target)
     model = Model(make_room(blueprint, path), threads=threads)
-    going_on = resume and _take_up(model, target)
-    split = read_split(model, path)
-    _fit(model, split, target, resume=going_on)
+    with open_checkpoints(target, every, allow_nonfinite=allow_nonfinite) as checkpoints:
+        going_on = resume and _take_up(model, checkpoints)
+        split = read_split(model, path)
+        _fit(model, split, checkpoints, resume=going_on, trap_nan=trap_nan)
     _finish(model, split, target)
 
 
@@ -102,65 +81,33 @@ def _require_writable(target: Path) -> None:
         raise click.UsageError(f"the folder {target.absolute().parent} of the output does not exist")
 
 
-def _take_up(model: Model, target: Path) -> bool:
+def _take_up(model: Model, checkpoints: Checkpoints) -> bool:
     """Put the saved training into the model; False when there is none yet."""
-    from ..checkpoint import load_model
-    from ..saving import restore
-
-    if not target.exists():
-        click.echo(f"{target} does not exist yet: training begins anew", err=True)
+    found = checkpoints.take_up(model)
+    if found is None:
+        click.echo(f"{checkpoints.path} does not exist yet: training begins anew", err=True)
         return False
-    saved = load_model(target)
-    model.seed = int(saved.progress.get("seed", model.seed))
-    model.set_runtime(seed=model.seed)
-    restore(model, saved, target)
-    click.echo(f"going on from {target} after {model.standing.epochs} epochs", err=True)
+    click.echo(f"going on from {found} after {model.standing.epochs} epochs", err=True)
     return True
 
 
-def _fit(model: Model, split: Split, target: Path, *, resume: bool) -> None:
+def _fit(model: Model, split: Split, checkpoints: Checkpoints, *, resume: bool, trap_nan: bool) -> None:
+    from ..interruption import Interrupted
     from .display import open_display
 
-    with _interruption() as asked, open_display() as display:
-        watch = Watch(model, target, display, asked)
-        try:
-            model.fit(split.training, report=watch, resume=resume)
-        except InterruptedTrainingError:
-            model.save(target)
-            ended = True
-        else:
-            ended = False
-    if ended:
+    try:
+        with open_display() as display:
+            model.fit(split.training, report=display, resume=resume, checkpoint=checkpoints, trap_nan=trap_nan)
+    except Interrupted:
         where = f"in epoch {model.standing.epochs + 1}" if model.standing.position else f"after epoch {model.standing.epochs}"
-        click.echo(f"interrupted {where}: saved {target}; --resume goes on from there", err=True)
+        click.echo(f"interrupted {where}: saved {checkpoints.path}; --resume goes on from there", err=True)
         click.get_current_context().exit(INTERRUPTED)
 
 
-@contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """Within, the first Ctrl-C sets the event, so that training ends between two steps; the second one interrupts at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _finish(model: Model, split: Split, target: Path) -> None:
-    """Save, and tell how the model does on the rows it has not seen."""
+    """Tell how the model does on the rows it has not seen."""
     from .evaluate import spell_scores
 
-    model.save(target)
     if model.standing.stopped:
         click.echo(f"stopped after epoch {model.standing.epochs}: the model is that of epoch {model.standing.best_epoch}, its best")
     if split.test is not None:

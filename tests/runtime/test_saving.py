@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ranvier.runtime.checkpoint import load_model, save_model
 from ranvier.runtime.saving import restore, to_saved
+from ranvier.runtime.snapshot import take
 from repository import EXAMPLES
 
 import ranvier as rv
@@ -133,11 +134,11 @@ def test_the_file_tells_nothing_of_the_folders_it_was_made_in(source: Path, tmp_
 def test_tensors_of_another_model_are_refused_and_nothing_changes(source: Path, tmp_path: Path) -> None:
     model = rv.compile(source)
     before = {name: model.params[name] for name in model.params}
-    other = to_saved(rv.compile(source, hidden=7))
+    other = to_saved(take(rv.compile(source, hidden=7)))
     with pytest.raises(rv.CheckpointError, match=r"\[3, 7\], not \[3, 4\]"):
         restore(model, other, "other.safetensors")
     with pytest.raises(rv.CheckpointError, match="float64"):
-        restore(model, to_saved(rv.compile(source, dtype="f64")), "double.safetensors")
+        restore(model, to_saved(take(rv.compile(source, dtype="f64"))), "double.safetensors")
     for name, value in before.items():
         np.testing.assert_array_equal(model.params[name], value)
 
@@ -157,7 +158,7 @@ def test_tensors_of_another_model_are_refused_and_nothing_changes(source: Path, 
     ],
 )
 def test_a_file_made_by_anybody_is_refused_in_one_message(source: Path, tmp_path: Path, part: str, value: Any, said: str) -> None:
-    saved = dataclasses.replace(to_saved(rv.compile(source)), **{part: value})
+    saved = dataclasses.replace(to_saved(take(rv.compile(source))), **{part: value})
     save_model(tmp_path / "m.safetensors", saved)
     with pytest.raises(rv.RanvierError, match=said.replace("[", r"\[")):
         rv.load(tmp_path / "m.safetensors")
