@@ -119,8 +119,7 @@ class Updating:
 
     def _clock(self) -> dict[str, Value]:
         """What schedules and optimizers may ask of where training is, by name."""
-        counted = "step" if self.settings.accumulate == 1 else "update"
-        names = {"step": counted, "steps": "steps", "epoch": "epoch", "watched": "watched"}
+        names = {"step": counter_of(self.settings), "steps": "steps", "epoch": "epoch", "watched": "watched"}
         return {name: Tensor(self._runtime(source)) for name, source in names.items()}
 
     # --- gradients
@@ -238,6 +237,11 @@ class Updating:
             old = Build(self.graph, self.real).add_op(Source("state", name, done.states[name].type))
             self.graph.outputs[f"state:{name}"] = self._kept(name.rpartition(".")[0], value, old)
         return done
+
+
+def counter_of(settings: TrainSettings) -> str:
+    """The run-time scalar that counts updates: where every batch makes one, that of the batches."""
+    return "step" if settings.accumulate == 1 else "update"
 
 
 # --- regularisers

@@ -36,10 +36,10 @@ def use_averages(model: Model) -> None:
     """Put the averages in place of the parameters, which are kept aside."""
     if not is_averaged(model) or model.standing.trained:
         return
+    memory = model.memory
+    model.standing.trained = {f"parameter:{label}": memory.flat(f"parameter:{label}").copy() for label in model.params}
     for label in model.params:
-        own = model.memory.flat(f"parameter:{label}")
-        model.standing.trained[f"parameter:{label}"] = own.copy()
-        own[...] = model.memory.flat(_average(label))
+        memory.flat(f"parameter:{label}")[...] = memory.flat(_average(label))
 
 
 def use_trained(model: Model) -> None:
@@ -54,13 +54,13 @@ def use_trained(model: Model) -> None:
 
 def saved_parameters(snapshot: Snapshot) -> tuple[dict[str, Array], dict[str, Array]]:
     """The parameters by label as a model is saved with them; and by key those that training goes on from, where they are others."""
-    kept = snapshot.standing.trained
-    now = {label: snapshot.read(f"parameter:{label}") for label in snapshot.blueprint.inference.parameters}
+    labels, kept = snapshot.blueprint.inference.parameters, snapshot.standing.trained
+    now = {label: snapshot.read(f"parameter:{label}") for label in labels}
     if kept:
         return now, {key: unpack(snapshot.held[key].place, value) for key, value in kept.items()}
-    if snapshot.blueprint.train_settings.average is None or not snapshot.updates:
+    if snapshot.blueprint.train_settings.average is None or snapshot.updates == 0:
         return now, {}
-    return {label: snapshot.read(_average(label)) for label in now}, {f"parameter:{label}": value for label, value in now.items()}
+    return {label: snapshot.read(_average(label)) for label in labels}, {f"parameter:{label}": value for label, value in now.items()}
 
 
 def _average(label: str) -> str:

@@ -20,7 +20,7 @@ from ..compiler.ir.op import Context
 from ..compiler.ir.types import BATCH, F64, TensorType, batched, elements
 from ..compiler.kept import executable
 from ..compiler.passes.stream import Stage
-from ..compiler.updating import RUNTIME
+from ..compiler.updating import RUNTIME, counter_of
 from .convert import as_array, cast
 from .data import Field, fit_arrays
 from .every import DEFAULT_EVERY
@@ -202,7 +202,12 @@ class Model:
             self.blueprint.layout.place(f"fit:{label}", kind)
         for name in (*RUNTIME, *(each.label for each in self.blueprint.live)):
             self.blueprint.layout.place(f"runtime:{name}", TensorType(F64))
-        self.set_runtime(step=1, update=1, steps=1, epoch=0, seed=self.seed, left=math.inf, watched=math.inf)
+        self._begin_clock()
+
+    def _begin_clock(self) -> None:
+        """Run-time scalars as they are before the first step."""
+        self.set_runtime(**dict.fromkeys(RUNTIME, 0.0))
+        self.set_runtime(step=1, update=1, steps=1, seed=self.seed, left=math.inf, watched=math.inf)
 
     def _initialise(self) -> None:
         """Parameters and states at their first values."""
@@ -212,7 +217,7 @@ class Model:
     def renew(self, seed: int | None = None) -> None:
         """Begin anew, with new first values by `seed` (default: the model's): as if just made, but for the compiled programs."""
         self.seed = self.seed if seed is None else seed
-        self.set_runtime(step=1, steps=1, epoch=0, seed=self.seed)
+        self._begin_clock()
         self.epoch, self.standing, self.resumed = 0, Standing(), {}
         self.fitted = not self.blueprint.inference.fits
         self._initialise()
@@ -247,7 +252,7 @@ class Model:
     @property
     def updates(self) -> int:
         """How many updates the parameters have had."""
-        return int(self.runtime("step" if self.blueprint.train_settings.accumulate == 1 else "update")) - 1
+        return int(self.runtime(counter_of(self.blueprint.train_settings))) - 1
 
     def set_runtime(self, **values: float) -> None:
         """Set run-time scalars."""

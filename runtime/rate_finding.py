@@ -19,7 +19,7 @@ from ..compiler.ir.graph import Graph
 from ..compiler.updating import RUNTIME
 from .memory import Array
 from .model import Model
-from .training import order_of_epoch
+from .training import epoch_order
 
 SETTINGS = "finding.nn"
 UPDATES = 120
@@ -77,7 +77,7 @@ def find_rate(model: Model, data: dict[str, Array], updates: int = UPDATES) -> F
 def _losses(model: Model, data: dict[str, Array]) -> Iterator[float]:
     """The loss of each update, the mean over its batches, epoch after epoch."""
     while True:
-        order = order_of_epoch(model, data)
+        order = epoch_order(model, data)
         parts, done = list[float](), model.updates
         for start in range(0, order.size, model.capacity):
             end = min(start + model.capacity, order.size)

@@ -23,13 +23,15 @@ from .memory import Array
 from .model import Model
 from .opening import make_blueprint
 from .rotation import load_latest
-from .snapshot import CLOCK, Snapshot, take
+from .snapshot import Snapshot, take
 from .soundness import check_sound
 from .tensor_file import require_shapes
 from .training import Standing
 
 REALS = {"f32": F32, "f64": F64}
 BEST, ACCUMULATOR, TRAINED, WATCHED = "best:", "accumulator:", "trained:", "watched:"
+CLOCK = ("step", "update", "pending", "gathered", "norm")
+"""Run-time scalars of which training goes on."""
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -72,9 +74,9 @@ def to_saved(snapshot: Snapshot) -> SavedModel:
         params=parameters,
         state=_read(snapshot, "state", inference.states),
         fit=_read(snapshot, "fit", inference.fits) if snapshot.fitted else {},
-        optimizer={**optimizer, **{TRAINED + key: value for key, value in trained.items()}, **_standing_arrays(snapshot)},
+        optimizer={**optimizer, **{TRAINED + k: v for k, v in trained.items()}, **_standing_arrays(snapshot)},
         vocabularies=snapshot.vocabularies,
-        progress={"epoch": snapshot.epoch, "seed": snapshot.seed, **_plain(snapshot.clock), **_standing_figures(standing)},
+        progress={"epoch": snapshot.epoch, "seed": snapshot.seed, **_clock(snapshot), **_standing_figures(standing)},
     )
 
 
@@ -103,11 +105,11 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str], *, al
             path,
             model.capacity,
         )
-    if not allow_nonfinite:
-        check_sound(model.blueprint, saved, str(path))
     trained = {label.removeprefix(TRAINED): value for label, value in saved.optimizer.items() if label.startswith(TRAINED)}
     if trained:
         _require(trained, {f"parameter:{k}": v for k, v in parameters.items()}, "trained parameters", path)
+    if not allow_nonfinite:
+        check_sound(model.blueprint, saved, str(path))
     for kind, values in (("parameter", saved.params), ("state", saved.state), ("fit", saved.fit)):
         for label, value in values.items():
             model.memory.write(f"{kind}:{label}", value)
@@ -138,9 +140,9 @@ def _require(found: Mapping[str, Array], wanted: Mapping[str, TensorType], what:
 # --- how far training is
 
 
-def _plain(clock: Mapping[str, float]) -> dict[str, int | float]:
-    """Whole numbers as such."""
-    return {name: int(value) if value.is_integer() else value for name, value in clock.items()}
+def _clock(snapshot: Snapshot) -> dict[str, int | float]:
+    values = {name: snapshot.clock[name] for name in CLOCK}
+    return {name: int(value) if value.is_integer() else value for name, value in values.items()}
 
 
 def _standing_figures(standing: Standing) -> dict[str, int | float]:
@@ -180,10 +182,10 @@ def _standing(model: Model, saved: SavedModel, best: Mapping[str, Array]) -> Sta
     )
 
 
-def _watched(arrays: Mapping[str, Array]) -> list[float]:
+def _watched(arrays: Mapping[str, Array]) -> tuple[float, ...]:
     """The watched figures of all epochs; none when they are no series of numbers."""
     values = arrays.get(WATCHED + "values")
-    return [float(v) for v in values] if values is not None and values.ndim == 1 and values.dtype == np.float64 else []
+    return tuple(map(float, values)) if values is not None and values.ndim == 1 and values.dtype == np.float64 else ()
 
 
 def _has_type(value: Array, kind: TensorType) -> bool:

@@ -13,15 +13,12 @@ import numpy as np
 
 from ..compiler.driver import Blueprint
 from ..compiler.kernels.placement import Placement
+from ..compiler.updating import RUNTIME, counter_of
 from .memory import Array, logical
 
 if TYPE_CHECKING:
     from .model import Model
     from .training import Standing
-
-
-CLOCK = ("step", "update", "pending", "gathered", "norm")
-"""Run-time scalars from which training goes on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +38,7 @@ class Snapshot:
     """Values by key (`parameter:dense_1.weight`), the optimizer's among `state:`, and how far training was.
 
     `begun` are the labels of the optimizer's states that have values, `resumed` such values that wait for a place, in logical shapes.
-    `origin` says how the settings were chosen.
+    `clock` are the run-time scalars, `origin` says how the settings were chosen.
     """
 
     blueprint: Blueprint
@@ -63,8 +60,8 @@ class Snapshot:
 
     @property
     def updates(self) -> int:
-        """How many updates the parameters have had."""
-        return int(self.clock["step" if self.blueprint.train_settings.accumulate == 1 else "update"]) - 1
+        """How many updates the parameters had had."""
+        return int(self.clock[counter_of(self.blueprint.train_settings)]) - 1
 
     def nonfinite(self) -> Iterator[str]:
         """Keys of the values with a NaN or an infinity; running figures are not asked, which may rightly be infinite."""
@@ -89,8 +86,8 @@ def take(model: Model) -> Snapshot:
         fitted=model.fitted,
         seed=model.seed,
         epoch=model.epoch,
-        clock={name: model.runtime(name) for name in CLOCK},
-        standing=_copied(model.standing),
+        clock={name: model.runtime(name) for name in RUNTIME},
+        standing=replace(model.standing),
         origin=model.origin,
     )
 
@@ -99,12 +96,8 @@ def put_back(model: Model, snapshot: Snapshot) -> None:
     """Make the model what it was when the snapshot of it was taken."""
     for key, held in snapshot.held.items():
         model.memory.flat(key)[: held.flat.size] = held.flat
-    model.epoch, model.standing = snapshot.epoch, _copied(snapshot.standing)
+    model.epoch, model.standing = snapshot.epoch, replace(snapshot.standing)
     model.set_runtime(**snapshot.clock)
-
-
-def _copied(standing: Standing) -> Standing:
-    return replace(standing, watched=list(standing.watched), trained=dict(standing.trained))
 
 
 def _keys(model: Model) -> list[str]:

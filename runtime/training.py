@@ -71,7 +71,7 @@ class Standing:
     best_epoch: int = 0
     best_values: dict[str, Array] = field(default_factory=dict)
     stopped: bool = False
-    watched: list[float] = field(default_factory=list)
+    watched: tuple[float, ...] = ()
     trained: dict[str, Array] = field(default_factory=dict)
 
 
@@ -103,6 +103,11 @@ class Run:
     def batches(self) -> int:
         """Batches of an epoch."""
         return -(-self.rows // self.model.capacity)
+
+    @property
+    def batches_left(self) -> int:
+        """Batches that the present epoch has still to run."""
+        return -(-(self.rows - self.standing.position) // self.model.capacity)
 
     @property
     def updates(self) -> int:
@@ -192,6 +197,8 @@ def go_on(run: Run, checkpoints: Checkpoints | None) -> None:
         restore_best(run)
     except BaseException as ending:
         torn = not run.settled or isinstance(ending, NonFiniteError) or type(ending) is KeyboardInterrupt
+        if not torn:
+            use_averages(run.model)
         if checkpoints is not None and not torn:
             checkpoints.finish(run.model)
         raise
@@ -230,10 +237,21 @@ def hold_out(arrays: dict[str, Array], share: float, seed: int, *, last: bool = 
     return next(taken), next(taken)
 
 
+def epoch_order(model: Model, data: Mapping[str, Array], *, anew: bool = True) -> Array:
+    """The order of the rows of the model's next epoch, or (not `anew`) of the one that it is in."""
+    rows = len(next(iter(data.values())))
+    model.set_runtime(epoch=model.epoch)
+    if not is_streamed(model):
+        return np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(rows).astype(np.int64)
+    if anew:
+        model.begin_streams()
+    return streams(model, rows)
+
+
 def begin_epoch(run: Run) -> Array:
     """The order of the rows, by seed and epoch only; at the beginning of an epoch its figures and streams begin too."""
     model = run.model
-    order = order_of_epoch(model, run.data, anew=run.standing.position == 0)
+    order = epoch_order(model, run.data, anew=run.standing.position == 0)
     stage = model.blueprint.objective.progress
     if run.standing.position == 0:
         model.set_runtime(norm=0)
@@ -250,7 +268,7 @@ def one_epoch(run: Run) -> None:
         batches = min(run.turn, *(each.batches(model) for each in run.companions))
         end = min(position + batches * batch, run.rows)
         before, run.settled = time.perf_counter(), False
-        model.set_runtime(left=-(-(run.rows - position) // batch))
+        model.set_runtime(left=run.batches_left)
         model.run_epoch("train", run.data, order, position, end, batch)
         model.set_runtime(left=math.inf)
         spent = time.perf_counter() - before
@@ -275,17 +293,6 @@ def between_turns(run: Run, *, told: bool) -> None:
         run.report(progress(run, position, running(run, position), {}, finished=False))
 
 
-def order_of_epoch(model: Model, data: Mapping[str, Array], *, anew: bool = True) -> Array:
-    """The order of the rows of the model's next epoch, or (not `anew`) of the one that it is in."""
-    rows = len(next(iter(data.values())))
-    model.set_runtime(epoch=model.epoch)
-    if not is_streamed(model):
-        return np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(rows).astype(np.int64)
-    if anew:
-        model.begin_streams()
-    return streams(model, rows)
-
-
 def running(run: Run, rows: int) -> dict[str, float]:
     """Loss and metrics over the rows of this epoch so far."""
     stage = run.model.blueprint.objective.progress
@@ -304,7 +311,7 @@ def finish_epoch(run: Run) -> None:
         checked = run.model.evaluate_arrays(run.held_out) if run.held_out else {}
         single = {name: value for name, value in checked.items() if isinstance(value, float)}
         value = watched_value(run.model.blueprint, figures, single)
-        run.standing.watched.append(value)
+        run.standing.watched = (*run.standing.watched, value)
         run.model.set_runtime(watched=value)
         remember_best(run, value)
     run.history.append({**figures, **{f"validation_{name}": value for name, value in single.items()}})
@@ -318,15 +325,6 @@ def finish_epoch(run: Run) -> None:
         run.report(progress(run, run.rows, figures, single, finished=True))
 
 
-def diverged(run: Run, loss: float) -> NonFiniteError:
-    """The error of an epoch whose mean loss is not finite."""
-    if run.trap:
-        return run.trap.explained()
-    epoch, step = run.model.epoch, int(run.model.runtime("step")) - 1
-    mend = "lower the learning rate or check the data's scale; `--trap-nan` finds the operation"
-    return NonFiniteError(f"error non-finite: the loss is {loss} in epoch {epoch}, after step {step} at the latest: {mend}", step, epoch)
-
-
 def remember_best(run: Run, value: float) -> None:
     """Keep what the model holds when it is the best one yet, and a criterion may end training."""
     standing = run.standing
@@ -334,6 +332,15 @@ def remember_best(run: Run, value: float) -> None:
         standing.best, standing.best_epoch = value, standing.epochs
         if run.model.blueprint.train_settings.stop:
             standing.best_values = {k: run.model.memory.flat(k).copy() for k in run.model.blueprint.inference.variables}
+
+
+def diverged(run: Run, loss: float) -> NonFiniteError:
+    """The error of an epoch whose mean loss is not finite."""
+    if run.trap:
+        return run.trap.explained()
+    epoch, step = run.model.epoch, int(run.model.runtime("step")) - 1
+    mend = "lower the learning rate or check the data's scale; `--trap-nan` finds the operation"
+    return NonFiniteError(f"error non-finite: the loss is {loss} in epoch {epoch}, after step {step} at the latest: {mend}", step, epoch)
 
 
 def restore_best(run: Run) -> None:

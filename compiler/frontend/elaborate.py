@@ -590,8 +590,7 @@ def apply_function(
     definition, site = instance.function.definition, place if is_standard(instance.span.source) else instance.span
     scope = Scope({**names, **{name: in_graph(context, each) for name, each in instance.settings.items()}})
     elaborator.instances.append(Instance(instance.function, instance.settings, path, site))
-    labelled = [_labelled(elaborator, in_graph(context, a)) for a in arguments]
-    given: Arguments = ([(a, site) for a in labelled], {})
+    given: Arguments = ([(_given(elaborator, a), site) for a in arguments], {})
     result: Value = None
     try:
         with context.stack(site), context.call(definition.name.id, site, definition.span):
@@ -603,16 +602,16 @@ def apply_function(
     return Application(result, context.states)
 
 
+def _given(elaborator: Elaborator, value: Value) -> Value:
+    """An argument from outside: the axes of its tensors labelled apart, a number of the run time as the scalar that holds it."""
+    if isinstance(value, tuple):
+        return tuple(_given(elaborator, each) for each in value)
+    return elaborator.unnamed(value.node) if isinstance(value, Tensor) else in_graph(elaborator.context, value)
+
+
 def in_graph(context: Context, value: Value) -> Value:
     """A value, where it is a number of the run time as the scalar that holds it."""
     return context.runtime(value.label) if isinstance(value, Live) else value
-
-
-def _labelled(elaborator: Elaborator, value: Value) -> Value:
-    """An argument from outside, the axes of its tensors labelled apart."""
-    if isinstance(value, tuple):
-        return tuple(_labelled(elaborator, each) for each in value)
-    return elaborator.unnamed(value.node) if isinstance(value, Tensor) else value
 
 
 def _usable(value: Value) -> bool:

@@ -91,7 +91,7 @@ def test_training_stops_at_a_watched_accuracy(rows: dict[str, Any]) -> None:
     history = model.fit(rows)
     assert 1 <= len(history) < 30
     assert history[-1]["validation_accuracy"] >= 0.8 > max([h["validation_accuracy"] for h in history[:-1]], default=0)
-    assert model.standing.watched == [-h["validation_accuracy"] for h in history]
+    assert model.standing.watched == tuple(-h["validation_accuracy"] for h in history)
 
 
 def test_the_norm_is_that_of_the_whole_gradient(rows: dict[str, Any]) -> None:
