@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -20,7 +20,8 @@ from ..model import Model
 from ..training import Progress, is_in_order
 from .columns import WEIGHT, label_field, split_columns, takes_weights
 from .holder import Holder
-from .settings import blueprint_for, chosen_settings, open_model, same_program, says_seed
+from .rest import take_up
+from .settings import blueprint_for, chosen_settings, open_model, same_program, says_seed, source_text
 
 PRECISIONS = ("auto", "f32", "f64")
 
@@ -101,7 +102,7 @@ class NNEstimator(BaseEstimator):  # type: ignore[misc]
     def model_(self) -> Model:
         """The trained model, as `ranvier.compile` gives it: to look at, or to `save`."""
         check_is_fitted(self)
-        found: Model = self._holder.model
+        found: Model = self._holder.lend()
         return found
 
     # --- rows
@@ -127,19 +128,47 @@ class NNEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _train(self, rows: Rows, *, again: bool, share: bool, epochs: int | None) -> None:
         """Train on rows with a new model or, `again`, with the one that is there; `share`: some may be held out."""
-        unit = open_model(self.model, self._template(rows))
-        own, overrides = chosen_settings(self._given(), sizes=self.model is None)
-        blueprint = blueprint_for(unit, own, overrides, {**_sizes(unit, rows.X), **rows.known}, self._precision(rows.X))
-        model = self._continued(blueprint) if again else Model(blueprint, threads=self.threads, seed=self._seed(unit, overrides))
-        data, strata = self._arrays(model, rows)
-        held_out = None
-        if share:
-            data, held_out = self._held_out(model, data, strata)
-        records = model.fit(data, epochs=epochs, validation=held_out or 0, report=_say if self.verbose else None)
-        self._holder = Holder(model, self.threads)
-        self.seed_ = model.seed
+        key, make = self._recipe(rows)
+        holder = self._continued(key, make) if again else self._begun(key, make)
+        with holder.using() as model:
+            data, strata = self._arrays(model, rows)
+            held_out = None
+            if share:
+                data, held_out = self._held_out(model, data, strata)
+            records = model.fit(data, epochs=epochs, validation=held_out or 0, report=_say if self.verbose else None)
+            self.seed_ = model.seed
+        self._holder = holder
         self.history_ = [*(self.history_ if again else []), *records]
         self.n_iter_ = len(self.history_)
+
+    def _recipe(self, rows: Rows) -> tuple[Hashable, Callable[[], Blueprint]]:
+        """What a blueprint is made from, to know it again, and how it is made."""
+        template = self._template(rows)
+        own, overrides = chosen_settings(self._given(), sizes=self.model is None)
+        source, real = source_text(self.model, template), self._precision(rows.X)
+
+        def make() -> Blueprint:
+            unit = open_model(self.model, template)
+            return blueprint_for(unit, own, overrides, {**_sizes(unit, rows.X), **rows.known}, real)
+
+        return (source, repr(own), repr(overrides), rows.X.shape[1:], repr(rows.known), real), make
+
+    def _begun(self, key: Hashable, make: Callable[[], Blueprint]) -> Holder:
+        """A new model."""
+        blueprint = take_up(key, make)
+        return Holder(Model(blueprint, threads=self.threads, seed=self._seed(blueprint)), self.threads, key)
+
+    def _continued(self, key: Hashable, make: Callable[[], Blueprint]) -> Holder:
+        """The model that is there; when other settings make another program of it, a new one with its values."""
+        if self._holder.key == key:
+            return self._holder
+        with self._holder.using() as before:
+            blueprint = take_up(key, make)
+            if same_program(before.blueprint, blueprint):
+                return self._holder
+            model = Model(blueprint, threads=self.threads, seed=before.seed, initialise=False)
+            carry(before, model)
+        return Holder(model, self.threads, key)
 
     def _template(self, rows: Rows) -> str:
         raise NotImplementedError
@@ -156,26 +185,12 @@ class NNEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"dtype is one of {', '.join(PRECISIONS)}, not {self.dtype!r}")
         return ("f64" if np.result_type(X.dtype, np.float32) == np.float64 else "f32") if self.dtype == "auto" else self.dtype
 
-    def _seed(self, unit: Unit, overrides: Mapping[str, Any]) -> int | None:
+    def _seed(self, blueprint: Blueprint) -> int | None:
         """A whole number is the seed itself. None: the file's, else one from NumPy's global generator."""
-        if self.random_state is None and says_seed(unit, overrides):
+        if self.random_state is None and says_seed(blueprint):
             return None
         generator = check_random_state(self.random_state)
         return int(self.random_state) if isinstance(self.random_state, Integral) else int(generator.randint(2**31 - 1))
-
-    def _continued(self, blueprint: Blueprint) -> Model:
-        """The model that is there; when other settings make another program of it, a new one with its values."""
-        before = self._holder.model
-        if same_program(before.blueprint, blueprint):
-            return before
-        model = Model(blueprint, threads=self.threads, seed=before.seed, initialise=False)
-        old, new = before.blueprint.inference, blueprint.inference
-        if {k: v.type for k, v in old.variables.items()} != {k: v.type for k, v in new.variables.items()} or old.fits != new.fits:
-            raise ValueError("training goes on only with parameters of the same shapes and precision: fit anew, without `warm_start`")
-        for key in (*new.variables, *(f"fit:{label}" for label in new.fits)):
-            model.memory.write(key, before.memory.read(key))
-        model.fitted, model.epoch = before.fitted, before.epoch
-        return model
 
     def _arrays(self, model: Model, rows: Rows) -> tuple[dict[str, Array], Array | None]:
         """The rows for the model, without those of weight 0; and their strata."""
@@ -223,6 +238,16 @@ class NNEstimator(BaseEstimator):  # type: ignore[misc]
         X = self._table(X, reset=False)
         with self._holder.using() as model:
             return model.predict(self._inputs(model, X))
+
+
+def carry(before: Model, model: Model) -> None:
+    """Give a model the parameters, states and statistics of another; ValueError when they are not of the same shapes and precision."""
+    old, new = before.blueprint.inference, model.blueprint.inference
+    if {k: v.type for k, v in old.variables.items()} != {k: v.type for k, v in new.variables.items()} or old.fits != new.fits:
+        raise ValueError("training goes on only with parameters of the same shapes and precision: fit anew, without `warm_start`")
+    for key in (*new.variables, *(f"fit:{label}" for label in new.fits)):
+        model.memory.write(key, before.memory.read(key))
+    model.fitted, model.epoch = before.fitted, before.epoch
 
 
 def _mapping(settings: Any) -> dict[str, Any]:

@@ -117,7 +117,8 @@ class NNClassifier(ClassifierMixin, NNEstimator):  # type: ignore[misc]
     def _name_classes(self) -> None:
         """Classes that are texts keep their names in the saved model."""
         if self.classes_.dtype.kind in "OU" and all(isinstance(label, str) for label in self.classes_):
-            self._holder.model.vocabularies[label_field(self._holder.model).name] = [str(label) for label in self.classes_]
+            with self._holder.using() as model:
+                model.vocabularies[label_field(model).name] = [str(label) for label in self.classes_]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

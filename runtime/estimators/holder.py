@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..model import Model
 from ..saving import load
+from .rest import lay_down
 
 FILE = "model.safetensors"
 
 
 class Holder:
-    """Holds a model; after unpickling its bytes, until it is first used."""
+    """Holds a model; after unpickling its bytes, until it is first used.
 
-    def __init__(self, model: Model, threads: int | None) -> None:
+    Its blueprint is laid down for other fits, by its `key`, when the holder goes, unless the model was lent to somebody who may keep it.
+    """
+
+    def __init__(self, model: Model, threads: int | None, key: Hashable) -> None:
+        self.key = key
         self._model: Model | None = model
+        self._rest: weakref.finalize[..., Any] | None = weakref.finalize(self, lay_down, key, model.blueprint)
+        self._rest.atexit = False
         self._content = b""
         self._threads = threads
         self._lock = threading.RLock()
@@ -31,11 +39,15 @@ class Holder:
     def using(self) -> Iterator[Model]:
         """The model, for one Python thread at a time: its buffers are its own."""
         with self._lock:
-            yield self.model
+            yield self._loaded()
 
-    @property
-    def model(self) -> Model:
-        """The model itself."""
+    def lend(self) -> Model:
+        """The model itself, for whoever asks."""
+        if self._rest is not None:
+            self._rest.detach()
+        return self._loaded()
+
+    def _loaded(self) -> Model:
         with self._lock:
             if self._model is None:
                 self._model, self._content = _unpacked(self._content, self._threads), b""
@@ -47,7 +59,7 @@ class Holder:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self._model, self._content, self._threads = None, state["content"], state["threads"]
-        self._lock = threading.RLock()
+        self.key, self._rest, self._lock = None, None, threading.RLock()
 
 
 def _packed(model: Model) -> bytes:

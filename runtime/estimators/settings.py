@@ -11,20 +11,28 @@ from typing import Any
 import numpy as np
 
 from ...compiler.driver import Blueprint, Unit
+from ...compiler.frontend.limits import read_source
 from ...compiler.frontend.spelling import spell
 from ..making import REALS
-from ..opening import make_blueprint, open_source
+from ..opening import is_text, make_blueprint, open_source
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def open_model(model: Any, template: str) -> Unit:
     """The unit of a path or a source; of the template of that name when there is none."""
+    return open_source(TEMPLATES / template if model is None else model)
+
+
+def source_text(model: Any, template: str) -> tuple[str, str]:
+    """What tells files apart without reading them as a model: where it is, and its text. TypeError for what is no path and no text."""
     if model is None:
-        return open_source(TEMPLATES / template)
-    if isinstance(model, str | os.PathLike):
-        return open_source(model)
-    raise TypeError(f"`model` is the path or the text of a .nn file, or None, not {type(model).__name__}; sizes of layers are `hidden`")
+        model = TEMPLATES / template
+    if not isinstance(model, str | os.PathLike):
+        raise TypeError(f"`model` is the path or the text of a .nn file, or None, not {type(model).__name__}; sizes of layers are `hidden`")
+    if is_text(model):
+        return "", str(model)
+    return os.fspath(model), read_source(Path(model), os.fspath(model)).text
 
 
 def chosen_settings(given: Mapping[str, Any], *, sizes: bool) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -50,10 +58,10 @@ def blueprint_for(unit: Unit, own: Mapping[str, Any], overrides: Mapping[str, An
     return make_blueprint(unit, {**found, **own}, overrides, real=REALS[real])
 
 
-def says_seed(unit: Unit, overrides: Mapping[str, Any]) -> bool:
+def says_seed(blueprint: Blueprint) -> bool:
     """Whether the file, or who sets its settings, says what the seed is."""
-    block = unit.blocks.get("train")
-    return "train.seed" in overrides or (block is not None and any(setting.name.id == "seed" for setting in block.settings))
+    block = blueprint.unit.blocks.get("train")
+    return "train.seed" in blueprint.overrides or (block is not None and any(setting.name.id == "seed" for setting in block.settings))
 
 
 def same_program(one: Blueprint, other: Blueprint) -> bool:

@@ -21,6 +21,9 @@ pytest.importorskip("sklearn")
 
 import joblib
 from ranvier.compiler.backend import jit
+from ranvier.compiler.driver import Blueprint
+from ranvier.runtime.estimators import base, rest
+from ranvier.runtime.estimators.settings import blueprint_for
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris, load_wine, make_multilabel_classification
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -224,6 +227,41 @@ def test_fits_that_differ_in_rows_seed_and_epochs_compile_once(compiled: list[st
     assert compiled == []
 
 
+def test_a_fit_takes_up_what_an_earlier_one_laid_down_and_none_that_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Blueprint] = []
+
+    def watch(*arguments: Any) -> Blueprint:
+        made.append(blueprint_for(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(base, "blueprint_for", watch)
+    monkeypatch.setattr(rest, "_resting", [])
+    first = NNClassifier(TWO_INPUTS, epochs=4).fit(X, Y)
+    expected = first.predict_proba(X)
+    second = NNClassifier(TWO_INPUTS, epochs=2).fit(X, Y)
+    assert len(made) == 2
+    np.testing.assert_array_equal(first.predict_proba(X), expected)
+    lent = second.model_
+    del first, second
+    for _ in range(3):
+        np.testing.assert_array_equal(NNClassifier(TWO_INPUTS, epochs=4).fit(X, Y).predict_proba(X), expected)
+    assert len(made) == 2
+    parts = {"sepal": X[:, :2], "petal_length": X[:, 2], "petal_width": X[:, 3]}
+    assert np.abs(lent.predict(parts) - expected).max() > 1e-4
+    NNClassifier(TWO_INPUTS, batch=31).fit(X, Y)
+    assert len(made) == 3
+
+
+def test_a_changed_import_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "block.nn").write_text("layer block()(x: [inputs]) {\n    return x -> dense(3)\n}\n")
+    source = TWO_INPUTS.replace("-> dense(3)", "-> block")
+    (tmp_path / "m.nn").write_text('import "block.nn"\n' + source)
+    before = NNClassifier(tmp_path / "m.nn").fit(X, Y).predict_proba(X)
+    np.testing.assert_array_equal(NNClassifier(tmp_path / "m.nn").fit(X, Y).predict_proba(X), before)
+    (tmp_path / "block.nn").write_text("layer block()(x: [inputs]) {\n    return x -> dense(5) -> tanh -> dense(3)\n}\n")
+    assert np.abs(NNClassifier(tmp_path / "m.nn").fit(X, Y).predict_proba(X) - before).max() > 1e-3
+
+
 # --- going on
 
 
@@ -234,6 +272,8 @@ def test_partial_fit_goes_on_as_one_fit_would() -> None:
     np.testing.assert_array_equal(parts.predict_proba(X), whole.predict_proba(X))
     assert parts.n_iter_ == 4
     assert [record["loss"] for record in parts.history_] == [record["loss"] for record in whole.history_]
+    again = pickle.loads(pickle.dumps(parts)).partial_fit(X, Y)
+    np.testing.assert_array_equal(again.predict_proba(X), parts.partial_fit(X, Y).predict_proba(X))
     with pytest.raises(ValueError, match="not in"):
         parts.partial_fit(X, Y + 1)
     with pytest.raises(ValueError, match="not what the first call"):
