@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from .backend.target import Target
 from .diagnostics import Diagnostic, Note, did_you_mean
@@ -48,6 +49,9 @@ from .passes.stream import Stage, carry, part_of, passes_over, split_stream
 from .source import Source as Text
 from .source import Span
 from .updating import RUNTIME, Updating, penalties, returned
+
+if TYPE_CHECKING:
+    from .backend.executable import Executable
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ class Blueprint:
     real: DType = F32
     watch: Watcher | None = None
     checked: bool = False
+    executables: dict[tuple[str, int], Executable] = field(default_factory=dict, init=False, compare=False)
+    """What was compiled for a number of threads by the name of its entry (`compiler/kept.py`), for every model made from this."""
     _programs: dict[str, Program] = field(default_factory=dict)
 
     # --- what the file says

@@ -129,6 +129,10 @@ def __getattr__(name: str) -> Any:
         from ranvier.runtime.model import Model
 
         return Model
+    if name == "sklearn":
+        from importlib import import_module
+
+        return import_module("ranvier.sklearn")
     if name == "__version__":
         from importlib.metadata import version
 
