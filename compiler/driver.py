@@ -124,7 +124,8 @@ class Blueprint:
         settings = read_train(self.unit.library, self.unit.blocks, self.overrides)
         name, _ = settings.watched
         if name != "loss":
-            self._require_figure(name, settings.place)
+            written = self.unit.blocks["train"].settings if "train" in self.unit.blocks else ()
+            self._require_figure(name, next((s.value.span for s in written if s.name.id == "watch"), settings.place))
         return settings
 
     def _require_figure(self, name: str, place: Span) -> None:

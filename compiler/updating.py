@@ -36,6 +36,8 @@ the epoch; `watched` is the figure after the last epoch, and `norm` the sum of t
 
 SUM, AVERAGE, SCHEDULE = "(gradient)", "(average)", "(schedule)"
 """Ends of labels of what training keeps for a parameter, and the owner of the schedule's states: no name of a file is written like this."""
+RATE = "rate"
+"""The setting of a layer that is a factor of its learning rate."""
 
 
 @dataclass
@@ -185,6 +187,7 @@ class Updating:
 
     def _one(self, optimizer: Instance, label: str, node: int, gradient: int) -> None:
         """One parameter: the optimizer's step, what constrains it, its average."""
+        optimizer = self._for_layer(optimizer, self.parameters[label])
         value, _ = self._stepped(optimizer, label, node, gradient)
         rate = optimizer.settings.get("lr", 1.0)
         for constraint in constraints(self.library, self.settings, self.parameters[label]):
@@ -195,6 +198,18 @@ class Updating:
         self.graph.outputs[f"parameter:{label}"] = self._kept(label, value, node)
         if self.settings.average is not None:
             self._average(self.settings.average, label, value)
+
+    def _for_layer(self, optimizer: Instance, parameter: Parameter) -> Instance:
+        """The optimizer with the learning rate that the parameter's layer asks for."""
+        if RATE not in parameter.options:
+            return optimizer
+        rate, build = optimizer.settings.get("lr"), Build(self.graph, self.real)
+        if not isinstance(rate, Tensor):
+            message = f"`{parameter.label}` has a `rate` of its own, and the optimizer `{optimizer.function.name}` has no `lr`"
+            raise SourceError([Diagnostic("bad-setting", message, innermost_own([*parameter.where.places, self.settings.place]))])
+        factor = parameter.options[RATE]
+        assert isinstance(factor, int | float)
+        return replace(optimizer, settings={**optimizer.settings, "lr": Tensor(build.scale(rate.node, float(factor)))})
 
     def _stepped(self, optimizer: Instance, label: str, node: int, gradient: int) -> tuple[int, Application]:
         """The optimizer's body for one parameter: the new value, and the states it declared."""
@@ -265,7 +280,8 @@ def is_constraint(regulariser: Instance) -> bool:
 def _regularisers(library: Library, settings: TrainSettings, parameter: Parameter) -> Sequence[Instance]:
     """Those of the parameter's layer, else the model's."""
     own: list[Instance] = []
-    for name, value in parameter.options.items():
+    options = {name: value for name, value in parameter.options.items() if name != RATE}
+    for name, value in options.items():
         several = value if isinstance(value, tuple) else (value,)
         made = [each for each in several if isinstance(each, Instance)]
         if made:
@@ -274,7 +290,7 @@ def _regularisers(library: Library, settings: TrainSettings, parameter: Paramete
         function = library.lookup(name)
         assert function is not None
         own.append(instantiate(library, function, [value], function.definition.span))
-    return own if parameter.options else settings.regularize
+    return own if options else settings.regularize
 
 
 def returned(build: Build, value: Value, shape: Shape, wanted: str, place: Span) -> int:

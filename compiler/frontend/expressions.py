@@ -499,6 +499,8 @@ class Expressions:
             option = self.library.lookup(argument.name)
             if argument.name == "name":
                 self.rename(layer, self.evaluate(argument.value, scope), argument.span)
+            elif argument.name == "rate":
+                layer.options[argument.name] = self.factor(argument.value, scope)
             elif argument.name == "regularize":
                 layer.options[argument.name] = self.regularisers(argument.value, scope)
             elif option is None or option.definition.kind != "fn" or not option.definition.settings:
@@ -507,6 +509,14 @@ class Expressions:
             else:
                 layer.options[argument.name] = self.known(argument.value, scope)
         return layer
+
+    def factor(self, expression: Expression, scope: Scope) -> float:
+        """What the learning rate of a layer is multiplied by: a number of at least 0."""
+        value = self.known(expression, scope)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            shown = value if isinstance(value, int | float) else describe(value)
+            self.context.refuse("type-mismatch", f"`rate` is a factor of the learning rate, at least 0, not {shown}", expression.span)
+        return value
 
     def regularisers(self, expression: Expression, scope: Scope) -> tuple[Instance, ...]:
         """One call such as `l2(1e-4)`, or a list of them."""

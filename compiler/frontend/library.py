@@ -19,7 +19,7 @@ from .values import Function
 DEFINITION = re.compile(r"^(model|layer|cell|fn|optimizer|schedule)\s+([A-Za-z_][A-Za-z_0-9]*)", re.MULTILINE)
 SPACES = ("", "optimizer", "schedule")
 PENALTIES = "stdlib/regularisers.nn"
-LAYER_SETTINGS = ("name", "regularize")
+LAYER_SETTINGS = ("name", "rate", "regularize")
 """What may follow `with` beside the names of regularisers."""
 
 Reader = Callable[[str], Source]

@@ -279,7 +279,7 @@ class Body:
             )
 
     def options(self, node: With) -> None:
-        """`with` takes `name`, regularisers of the library by name, and `regularize`."""
+        """`with` takes `name`, `rate`, regularisers of the library by name, and `regularize`."""
         for option in node.settings:
             found = self.library.lookup(option.name or "")
             penalty = found is not None and found.definition.kind == "fn" and bool(found.definition.settings)

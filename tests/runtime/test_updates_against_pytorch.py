@@ -260,6 +260,20 @@ def test_constraints_hold_after_every_update(regularize: str, holds: Callable[[A
         assert all(holds(w) for w in twin.model.params.values() if w.ndim > 1)
 
 
+@pytest.mark.parametrize("rate", [0, 0.1])
+def test_a_layer_may_have_a_learning_rate_of_its_own(rate: float) -> None:
+    train = f"optimizer = adamw(lr = 1e-2, decay = 0.1)\nschedule = exponential(0.5)\nregularize = l2(0.01)\nbatch = {ROWS}"
+    twin, batch = Twin(train, options=f"with rate = {rate}"), rows()
+    groups = [{"params": [p], "lr": 1e-2 * (rate if name.startswith("dense_1") else 1)} for name, p in twin.params.items()]
+    theirs = torch.optim.AdamW(groups, weight_decay=0.1)
+    for _ in range(10):
+        theirs.zero_grad()
+        (twin.loss(batch) + penalty("l2(0.01)", twin.params)).backward()
+        theirs.step()
+        twin.model.step(batch)
+    twin.agree()
+
+
 # --- averages
 
 AVERAGES: dict[str, Callable[[], Any]] = {
