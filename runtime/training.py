@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -113,6 +115,7 @@ def train(
     resume: bool = False,
     checkpoints: Checkpoints | None = None,
     trap_nan: bool = True,
+    log: str | os.PathLike[str] | None = None,
 ) -> list[dict[str, float]]:
     """Train a model; see `Model.fit`."""
     settings = model.blueprint.train_settings
@@ -137,16 +140,37 @@ def train(
     done = standing.epochs * batches + -(-standing.position // model.capacity)
     model.set_runtime(steps=model.runtime("step") - 1 - done + batches * run.epochs)
     run.rows_seen = run.rows_before = standing.epochs * run.rows + standing.position
-    with interruption(termination=checkpoints is not None) as asked:
-        if trap_nan:
-            from .trap import Trap
+    with ExitStack() as stack:
+        if log is not None:
+            from .log import Log
 
-            run.trap = Trap(run)
-            run.trap.begin()
-        kept = (checkpoints,) if checkpoints is not None else ()
-        run.companions = (*((run.trap,) if run.trap else ()), *kept, Stop(asked))
+            run.report = both(stack.enter_context(Log(model, log)), report)
+        asked = stack.enter_context(interruption(termination=checkpoints is not None))
+        accompany(run, checkpoints, asked, trap_nan=trap_nan)
         go_on(run, checkpoints)
     return run.history
+
+
+def both(first: Report, second: Report | None) -> Report:
+    """A report to two."""
+
+    def report(progress: Progress) -> None:
+        first(progress)
+        if second is not None:
+            second(progress)
+
+    return report
+
+
+def accompany(run: Run, checkpoints: Checkpoints | None, asked: threading.Event, *, trap_nan: bool) -> None:
+    """Give a training its companions: whether it is sound is asked before anything is written of it."""
+    if trap_nan:
+        from .trap import Trap
+
+        run.trap = Trap(run)
+        run.trap.begin()
+    kept = (checkpoints,) if checkpoints is not None else ()
+    run.companions = (*((run.trap,) if run.trap else ()), *kept, Stop(asked))
 
 
 @dataclass(frozen=True)
