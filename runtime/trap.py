@@ -66,7 +66,7 @@ class Trap:
 
     def end(self) -> None:
         """Look once more, for the last step may have been the one; raises NonFiniteError."""
-        if any(_unsound(self.run.model, self.odd)):
+        if self.run.rows_seen > self.run.rows_before and any(_unsound(self.run.model, self.odd)):
             raise self.explained()
 
     def _renew(self) -> None:

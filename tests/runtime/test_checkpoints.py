@@ -143,6 +143,14 @@ def test_resume_in_python_takes_up_the_file(tmp_path: Path) -> None:
     assert_same_files(whole, path)
 
 
+def test_another_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    rv.compile(DENSE, threads=1).fit(rows_of(DENSE), epochs=1, checkpoint=path)
+    with pytest.warns(rv.RanvierWarning, match=r"was trained from another text of text\.nn"):
+        rv.compile(DENSE.replace("lr = 0.02", "lr = 0.01"), threads=1).fit(rows_of(DENSE), epochs=2, resume=True, checkpoint=path)
+    assert rv.load(path).epoch == 2
+
+
 def test_an_interrupted_fit_can_be_taken_up_without_a_file() -> None:
     whole = rv.compile(DENSE, threads=1)
     whole.fit(rows_of(DENSE), epochs=4)
