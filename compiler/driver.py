@@ -23,7 +23,7 @@ from .frontend.library import Library, Reader, open_library
 from .frontend.mistakes import capped, find_mistakes
 from .frontend.parser import parse
 from .frontend.syntax import Block, Definition
-from .frontend.values import Function, Instance, Tensor, Value, describe
+from .frontend.values import Function, Instance, Live, Tensor, Value, describe
 from .ir.build import Build
 from .ir.elementwise import Cast
 from .ir.evaluate import evaluate
@@ -43,6 +43,7 @@ from .passes.cse import cse
 from .passes.fusion import Fusion
 from .passes.loops import has_loops
 from .passes.pipeline import Watcher, optimise
+from .passes.products import join_products
 from .passes.stream import Stage, carry, part_of, passes_over, split_stream
 from .source import Source as Text
 from .source import Span
@@ -122,6 +123,11 @@ class Blueprint:
         """The `data` block."""
         return read_data(self.unit.library, self.unit.blocks, self.overrides, tuple(self.inference.fields))
 
+    @property
+    def live(self) -> tuple[Live, ...]:
+        """The numbers among the settings that are known at run time only."""
+        return tuple(value for value in (*self.settings.values(), *self.overrides.values()) if isinstance(value, Live))
+
     @cached_property
     def training(self) -> Elaboration:
         """The model while training."""
@@ -131,6 +137,20 @@ class Blueprint:
     def inference(self) -> Elaboration:
         """The model while predicting."""
         return elaborate(self.unit.library, self.unit.model, self.settings, training=False, real=self.real)
+
+    @cached_property
+    def training_graph(self) -> Graph:
+        """The graph of the model while training, its loops made ready."""
+        return self._loops_ready(self.training.graph)
+
+    @cached_property
+    def inference_graph(self) -> Graph:
+        """The graph of the model while predicting, its loops made ready."""
+        return self._loops_ready(self.inference.graph)
+
+    def _loops_ready(self, graph: Graph) -> Graph:
+        """Before there are gradients: a cell applied twice to one sequence is one loop, and so has one backward."""
+        return join_products(cse(graph), self.rows) if has_loops(graph) else graph
 
     @property
     def rows(self) -> int:
@@ -159,7 +179,7 @@ class Blueprint:
     @cached_property
     def objective(self) -> Objective:
         """Forward, loss, backward, optimizer and running figures in one graph."""
-        graph, loss = self._forward(self.training)
+        graph, loss = self._forward()
         gradients = self._gradients(graph, loss)
         nodes, optimizer = parameter_nodes(graph), self._scheduled(graph)
         for label, gradient in gradients.items():
@@ -191,14 +211,14 @@ class Blueprint:
 
     def gradient_graph(self) -> Graph:
         """Loss and gradients, nothing updated."""
-        graph, loss = self._forward(self.training)
+        graph, loss = self._forward()
         gradients = self._gradients(graph, loss)
         graph.outputs = {"output:loss": loss} | {f"output:gradient:{label}": value for label, value in gradients.items()}
         return graph
 
     def predict_graph(self) -> Graph:
         """The prediction of every row."""
-        graph = _copied(self.inference.graph)
+        graph = _copied(self.inference_graph)
         if "predict" not in graph.outputs:
             place = self.unit.model.name.span
             raise SourceError([Diagnostic("no-output", f"the model `{self.unit.model.name.id}` has no `predict`", place)])
@@ -211,7 +231,7 @@ class Blueprint:
     @cached_property
     def evaluation(self) -> list[Stage]:
         """The passes that compute loss and metrics over a whole set."""
-        graph = _copied(self.inference.graph)
+        graph = _copied(self.inference_graph)
         results = {n.removeprefix("metric:"): v for n, v in graph.outputs.items() if n == "loss" or n.startswith("metric:")}
         build = Build(graph, self.real)
         return split_stream(graph, {name: mean_over_batch(build, value) for name, value in results.items()}, "evaluate:")
@@ -219,19 +239,17 @@ class Blueprint:
     @cached_property
     def statistics(self) -> list[Stage]:
         """The passes that compute the fitted statistics over the training rows."""
-        graph = _expose_fits(self.inference.graph)
+        graph = _expose_fits(self.inference_graph)
         results = {name: value for name, value in graph.outputs.items() if name.startswith("fit:")}
         return split_stream(graph, results, "fit:") if results else []
 
-    def _forward(self, elaboration: Elaboration) -> tuple[Graph, int]:
-        graph = _copied(elaboration.graph)
-        if has_loops(graph):  # a cell applied twice to one sequence is one loop, and so has one backward
-            graph = cse(graph)
+    def _forward(self) -> tuple[Graph, int]:
+        graph = _copied(self.training_graph)
         if "loss" not in graph.outputs:
             place = self.unit.model.name.span
             message = f"the model `{self.unit.model.name.id}` has no `loss` and cannot be trained"
             raise SourceError([Diagnostic("no-output", message, place, help="add `loss …`")])
-        for label in elaboration.states:
+        for label in self.training.states:
             if f"next:{label}" in graph.outputs:
                 graph.outputs[f"state:{label}"] = graph.outputs[f"next:{label}"]
         build = Build(graph, self.real, graph[graph.outputs["loss"]].where)
@@ -299,10 +317,10 @@ class Blueprint:
         What makes the loss of a sample is what the step computes on its batch, a normalisation over the batch too.
         """
         build = Build(graph, self.real)
-        sample = self.training.graph.outputs["loss"]
+        sample = self.training_graph.outputs["loss"]
         within = frozenset(graph.ancestors([sample])) if batched(graph.type(sample).shape) else frozenset[int]()
         results = {"loss": loss}
-        for name, value in self.training.graph.outputs.items():
+        for name, value in self.training_graph.outputs.items():
             if name.startswith("metric:"):
                 results[name.removeprefix("metric:")] = mean_over_batch(build, value)
         single = {name: value for name, value in results.items() if passes_over(graph, value, within) == 1}
@@ -341,7 +359,7 @@ class Blueprint:
     @cached_property
     def layout(self) -> Layout:
         """The shared memory: parameters in the layout their products want."""
-        panelled = panelled_parameters([self.inference.graph, self.training.graph])
+        panelled = panelled_parameters([self.inference_graph, self.training_graph])
         return Layout(self.target.panel(self.real), self.rows, panelled)
 
     def program(self, name: str) -> Program:

@@ -55,6 +55,7 @@ def _key(blueprint: Blueprint, name: str, threads: int) -> str:
         "sources": [library.file.source.text, *(f"{path}\0{source.text}" for path, source in library.sources.items())],
         "settings": {key: spell(value) for key, value in blueprint.settings.items()},
         "overrides": {key: spell(value) for key, value in blueprint.overrides.items()},
+        "decisions": [*blueprint.inference.decisions, *blueprint.training.decisions],
         "rows": blueprint.rows,
         "real": str(blueprint.real),
         "target": repr(blueprint.target),

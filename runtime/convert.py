@@ -14,14 +14,18 @@ from .table import Origin
 
 Array = np.ndarray[Any, Any]
 
+MEND = 'remove the row, fill the value in, or let the model do it: `impute`, and `missing = "keep"` in the data block'
 UNREADABLE = (TypeError, ValueError, RuntimeError, BufferError, OverflowError)
 
 
-def as_array(value: Any, name: str, origin: Origin) -> Array:
+def as_array(value: Any, name: str, origin: Origin, *, gaps: bool = False) -> Array:
     """An array of numbers or of text from an array, list, tensor, or column; an ndarray of either is given back as it is.
 
+    With `gaps` numbers may be missing (masked, or None), and are NaN then.
     Raises DataError for ragged lists, masked values, complex numbers, dates, records and mixtures of text and numbers.
     """
+    if gaps and isinstance(value, np.ma.MaskedArray):
+        return np.ma.filled(value.astype(np.float64), np.nan)
     if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
         position = first(np.ma.getmaskarray(value))
         raise DataError(f"{origin.place(name, position[0], position[1:])} is masked; fill the masked values in or leave their rows out")
@@ -30,10 +34,10 @@ def as_array(value: Any, name: str, origin: Origin) -> Array:
         array = np.asarray(value) if plain else np.from_dlpack(value)
     except UNREADABLE as failure:
         raise DataError(f"{origin.prefix}`{name}` cannot be read as an array: {failure}") from failure
-    return array if array.dtype.kind in "biufU" else _unusual(array, name, origin)
+    return array if array.dtype.kind in "biufU" else _unusual(array, name, origin, gaps)
 
 
-def _unusual(array: Array, name: str, origin: Origin) -> Array:
+def _unusual(array: Array, name: str, origin: Origin, gaps: bool) -> Array:
     """Text and numbers that come in other clothes: bytes, strings of varying width, Python objects."""
     if array.dtype.kind in "ST":
         try:
@@ -42,11 +46,14 @@ def _unusual(array: Array, name: str, origin: Origin) -> Array:
             raise DataError(f"{origin.prefix}`{name}` holds bytes that are not UTF-8 text") from None
     if array.dtype.kind != "O":
         raise DataError(f"{origin.prefix}`{name}` has elements of type {array.dtype}; a model reads numbers, bools and text labels")
-    return _from_objects(array, name, origin)
+    return _from_objects(array, name, origin, gaps)
 
 
-def _from_objects(array: Array, name: str, origin: Origin) -> Array:
+def _from_objects(array: Array, name: str, origin: Origin, gaps: bool) -> Array:
     values = array.ravel().tolist()
+    if gaps and any(value is None for value in values):
+        values = [np.nan if value is None else value for value in values]
+        array = np.array(values, dtype=object).reshape(array.shape)
     if values and all(isinstance(value, str) for value in values):
         return array.astype(np.str_)
     for number, value in enumerate(values):
@@ -65,19 +72,19 @@ def first(wrong: Array) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
 
 
-def cast(array: Array, dtype: DType, name: str, origin: Origin) -> Array:
-    """Numbers as `dtype`, native-endian; what is right already is given back as it is.
+def cast(array: Array, dtype: DType, name: str, origin: Origin, *, gaps: bool = False) -> Array:
+    """Numbers as `dtype`, native-endian; what is right already is given back as it is. With `gaps` NaN stands for a missing number.
 
     Raises DataError naming the first value that is NaN, infinite, beyond the range of `dtype`, or not whole where it has to be.
     """
     if array.dtype.kind == "U":
         raise _text_refused(array, dtype, name, origin)
     if array.dtype.kind == "f":
-        _require(np.isfinite(array), array, name, origin, "remove the row or fill the value in")
+        _require(np.isfinite(array) | (gaps & np.isnan(array)), array, name, origin, MEND)
     if array.dtype == dtype.numpy:
         return array
     if dtype.is_float:
-        return _to_float(array, dtype, name, origin)
+        return _to_float(array, dtype, name, origin, gaps)
     return _to_whole(array, dtype, name, origin)
 
 
@@ -97,11 +104,17 @@ def _require(good: Array, array: Array, name: str, origin: Origin, mend: str) ->
     raise DataError(f"{origin.place(name, position[0], position[1:])} is {array[position]}; {mend}")
 
 
-def _to_float(array: Array, dtype: DType, name: str, origin: Origin) -> Array:
+def _to_float(array: Array, dtype: DType, name: str, origin: Origin, gaps: bool) -> Array:
     with np.errstate(over="ignore"):
         result = array.astype(dtype.numpy)
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.bytes:
-        _require(np.isfinite(result), array, name, origin, f"it exceeds what {dtype} holds: scale the data or remove the row")
+        _require(
+            np.isfinite(result) | (gaps & np.isnan(array)),
+            array,
+            name,
+            origin,
+            f"it exceeds what {dtype} holds: scale the data or remove the row",
+        )
     return result
 
 

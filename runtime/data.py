@@ -24,6 +24,7 @@ class Field:
     """An input or target: its name, element type, shape per sample, and for class indices the number of classes.
 
     `length` names the field that says how much of the first axis each sample has; that field's numbers are from 1 to `most`.
+    `gaps` says whether numbers may be missing: NaN, None or masked.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Field:
     classes: int | None = None
     length: str | None = None
     most: int | None = None
+    gaps: bool = False
 
     @cached_property
     def numpy(self) -> np.dtype[Any]:
@@ -67,7 +69,7 @@ def _find(name: str, arrays: Any, origin: Origin) -> Any:
 
 
 def _fit(field: Field, value: Any, vocabulary: Sequence[str] | None, origin: Origin) -> Array:
-    array = _shaped(field, as_array(value, field.name, origin), origin)
+    array = _shaped(field, as_array(value, field.name, origin, gaps=field.gaps), origin)
     if array.dtype.kind == "U" and vocabulary is not None:
         array = label_indices(array, vocabulary, field.name, origin)
     elif array.dtype.kind == "U" and field.classes is not None and array.size:
@@ -75,7 +77,7 @@ def _fit(field: Field, value: Any, vocabulary: Sequence[str] | None, origin: Ori
         raise DataError(
             f"{origin.prefix}`{field.name}` holds text labels ({label!r}), but its classes have no names: give class numbers from 0"
         )
-    array = cast(array, field.dtype, field.name, origin)
+    array = cast(array, field.dtype, field.name, origin, gaps=field.gaps)
     if field.classes is not None:
         check_classes(array, field.classes, field.name, origin)
     return np.require(array, requirements=["C", "A"])

@@ -179,13 +179,15 @@ class Model:
         self.fitted = not blueprint.inference.fits
         self.epoch = 0
         self.standing = Standing()
+        self.origin = ""  # how the settings were chosen, in words
         self.begun: set[str] = set()
         self.resumed: dict[str, Array] = {}
         self._entries: dict[str, Entry] = {}
         self._calls: dict[str, Call] = {}
         inference = blueprint.inference
-        self._fields = {f.name: _field(f) for f in inference.fields.values()}
-        self._inputs = [name for name in self._fields if name not in inference.targets]
+        self._inputs = [name for name in inference.fields if name not in inference.targets]
+        keeps = blueprint.data_settings.gaps
+        self._fields = {n: _field(f, gaps=keeps and n in self._inputs and f.type.dtype.is_float) for n, f in inference.fields.items()}
         self._place()
         if initialise:
             self._initialise()
@@ -196,7 +198,7 @@ class Model:
             self.blueprint.layout.place(key, spec.type)
         for label, kind in self.blueprint.inference.fits.items():
             self.blueprint.layout.place(f"fit:{label}", kind)
-        for name in RUNTIME:
+        for name in (*RUNTIME, *(each.label for each in self.blueprint.live)):
             self.blueprint.layout.place(f"runtime:{name}", TensorType(F64))
         self.set_runtime(step=1, steps=1, epoch=0, seed=self.seed)
 
@@ -204,6 +206,16 @@ class Model:
         """Parameters and states at their first values."""
         for key, spec in self.blueprint.inference.variables.items():
             self.memory.write(key, self._first_value(spec))
+
+    def renew(self, seed: int | None = None) -> None:
+        """Begin anew, with new first values by `seed` (default: the model's): as if just made, but for the compiled programs."""
+        self.seed = self.seed if seed is None else seed
+        self.set_runtime(step=1, steps=1, epoch=0, seed=self.seed)
+        self.epoch, self.standing, self.resumed = 0, Standing(), {}
+        self.fitted = not self.blueprint.inference.fits
+        self._initialise()
+        if self.begun:
+            self._begin_optimizer()
 
     def _first_value(self, spec: Parameter | StateVariable) -> Array:
         """What an initialiser gives; raises ResourceError when the work would not fit."""
@@ -219,6 +231,11 @@ class Model:
     def fields(self) -> dict[str, Field]:
         """Inputs and targets by name."""
         return self._fields
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The names of the targets."""
+        return self.blueprint.inference.targets
 
     @property
     def capacity(self) -> int:
@@ -548,6 +565,6 @@ class Model:
         return f"<ranvier model {self.blueprint.unit.model.name.id}, {count} parameters>"
 
 
-def _field(declared: Any) -> Field:
+def _field(declared: Any, *, gaps: bool) -> Field:
     shape = tuple(d for d in declared.type.shape if isinstance(d, int))
-    return Field(declared.name, declared.type.dtype, shape, declared.classes, declared.length, declared.most)
+    return Field(declared.name, declared.type.dtype, shape, declared.classes, declared.length, declared.most, gaps)

@@ -46,6 +46,7 @@ def load(path: str | os.PathLike[str], threads: int | None = None, *, allow_nonf
         _unit(saved, str(found)), settings["model"], settings["overrides"], capacity=settings["capacity"], real=REALS[settings["real"]]
     )
     model = Model(blueprint, threads=threads, initialise=False)
+    model.origin = str(settings.get("origin", ""))
     restore(model, saved, found, allow_nonfinite=allow_nonfinite)
     return model
 
@@ -62,6 +63,7 @@ def to_saved(snapshot: Snapshot) -> SavedModel:
             "overrides": {name: spell(value) for name, value in blueprint.overrides.items()},
             "real": str(blueprint.real),
             "capacity": blueprint.capacity,
+            "origin": snapshot.origin,
         },
         params=_read(snapshot, "parameter", inference.parameters),
         state=_read(snapshot, "state", inference.states),

@@ -37,6 +37,7 @@ class Snapshot:
     """Values by key (`parameter:dense_1.weight`), the optimizer's among `state:`, and how far training was.
 
     `begun` are the labels of the optimizer's states that have values, `resumed` such values that wait for a place, in logical shapes.
+    `origin` says how the settings were chosen.
     """
 
     blueprint: Blueprint
@@ -49,6 +50,7 @@ class Snapshot:
     epoch: int
     step: int
     standing: Standing
+    origin: str
 
     def read(self, key: str) -> Array:
         """A value in its logical shape."""
@@ -80,6 +82,7 @@ def take(model: Model) -> Snapshot:
         epoch=model.epoch,
         step=int(model.runtime("step")),
         standing=replace(model.standing),
+        origin=model.origin,
     )
 
 

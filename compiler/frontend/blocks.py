@@ -21,12 +21,13 @@ from .values import Function, Instance, Scope, Value, describe, with_article
 SPACES = {"optimizer": "optimizer", "schedule": "schedule"}
 KNOWN = {
     "train": ("optimizer", "schedule", "regularize", "batch", "epochs", "validate", "stop", "seed"),
-    "data": ("source", "features", "target", "test", "window", "stride", "validate", "split", "stratify", "group", "time"),
+    "data": ("source", "features", "target", "test", "window", "stride", "missing", "validate", "split", "stratify", "group", "time"),
     "tune": ("folds", "trials", "best", "search"),
 }
 DEFAULTS = "defaults.nn"
 ROW_SETTINGS = ("test", "window", "stride")
 """Numbers of a `data` block that say which rows are samples."""
+DATA_SETTINGS = ("source", *ROW_SETTINGS, "missing")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class TrainSettings:
 class DataSettings:
     """What a `data` block says: where rows come from, which columns feed which name, the share held out for the test.
 
-    With a `window` (not 0) a sample is that many rows, beginning at every `stride`-th one.
+    With a `window` (not 0) a sample is that many rows, beginning at every `stride`-th one. `gaps` says whether numbers may be missing.
     """
 
     source: str | None
@@ -57,6 +58,7 @@ class DataSettings:
     place: Span | None
     window: int = 0
     stride: int = 0
+    gaps: bool = False
 
 
 @dataclass
@@ -187,9 +189,9 @@ def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[
     """The `data` block; `names` are the inputs and targets that may be given columns."""
     block = blocks.get("data")
     if block is None:
-        return DataSettings(None, {}, _number(overrides, "data.test", 0.0), None)
+        return DataSettings(None, {}, _number(overrides, "data.test", 0.0), None, gaps=overrides.get("data.missing") == "keep")
     reader = _reader(library, overrides)
-    source, columns, numbers = None, dict[str, tuple[str, ...]](), dict[str, float]()
+    source, gaps, columns, numbers = None, False, dict[str, tuple[str, ...]](), dict[str, float]()
     for setting in block.settings:
         try:
             name = setting.name.id
@@ -200,10 +202,12 @@ def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[
                 if not isinstance(value, str):
                     reader.context.refuse("type-mismatch", f"`source` is the path of a file, not {describe(value)}", setting.value.span)
                 source = value
+            elif name == "missing":
+                gaps = _gaps(reader, reader.override("data.missing", reader.evaluate(setting)), setting.value.span)
             elif name in ROW_SETTINGS:
                 numbers[name] = reader.number(name, reader.override(f"data.{name}", reader.evaluate(setting)), setting.value.span)
             else:
-                hint = did_you_mean(name, ("source", *ROW_SETTINGS, *names))
+                hint = did_you_mean(name, (*DATA_SETTINGS, *names))
                 reader.context.refuse("unknown-setting", f"a data block has no setting `{name}`", setting.name.span, help=hint)
         except Refused:
             continue
@@ -217,7 +221,14 @@ def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[
         reader.context.report("bad-setting", message, place, help="add `window = …`, the rows of a sample")
         reader.context.finish()
     window = int(numbers.get("window", 0))
-    return DataSettings(source, columns, float(numbers.get("test", 0.0)), block.span, window, int(numbers.get("stride", window)))
+    return DataSettings(source, columns, float(numbers.get("test", 0.0)), block.span, window, int(numbers.get("stride", window)), gaps)
+
+
+def _gaps(reader: _Reader, value: Value, place: Span) -> bool:
+    """Whether missing numbers are kept, for the model to fill in."""
+    if value not in ("keep", "refuse"):
+        reader.refuse("bad-setting", f'`missing` is "keep" or "refuse", not {describe(value)}', place)
+    return value == "keep"
 
 
 def _number(overrides: Mapping[str, Value], key: str, default: float) -> float:

@@ -12,11 +12,12 @@ from typing import NoReturn
 from ..diagnostics import Diagnostic, Note
 from ..errors import SourceError
 from ..ir.build import Build
+from ..ir.evaluate import evaluate
 from ..ir.graph import Graph, Where
 from ..ir.loop_writer import LoopWriter
 from ..ir.op import ShapeError
 from ..ir.ops import Source
-from ..ir.types import F64, U32, DType, Symbol, TensorType
+from ..ir.types import BOOL, F64, U32, DType, Symbol, TensorType
 from ..source import Span
 from .chain import Frame, calls_between, depth_to_show
 from .library import is_standard
@@ -101,7 +102,10 @@ class Recurrence:
 
 @dataclass
 class Context:
-    """The state of one elaboration. `lengths` are the nodes of how long each sample's sequence is, by the label of its time axis."""
+    """The state of one elaboration. `lengths` are the nodes of how long each sample's sequence is, by the label of its time axis.
+
+    `samples` are what numbers of the run time may be, by key, and `decisions` what was decided by them.
+    """
 
     build: Build
     training: bool
@@ -117,6 +121,8 @@ class Context:
     lengths: dict[Label, int] = field(default_factory=dict)
     recurrence: Recurrence | None = None
     draws: dict[str, int] = field(default_factory=dict)
+    samples: dict[str, float] = field(default_factory=dict)
+    decisions: list[bool] = field(default_factory=list)
     statements: int = 0
     purpose: str = ""
 
@@ -283,8 +289,23 @@ class Context:
         return self.recurrence.writer.outer(self.sources[source.key]) if self.recurrence else self.sources[source.key]
 
     def runtime(self, label: str) -> Tensor:
-        """A scalar that the driver sets: step, steps, epoch, seed."""
+        """A scalar that the driver sets: step, steps, epoch, seed, a number that a search changes."""
         return Tensor(self.source("runtime", label, TensorType(F64)))
+
+    def decided(self, value: Value) -> Value:
+        """What has to be known while compiling: a truth value that numbers of the run time alone decide, for their samples."""
+        if not self.samples or not isinstance(value, Tensor) or self.build.type(value.node) != TensorType(BOOL):
+            return value
+        needed = self.graph.ancestors([value.node])
+        sources = [op for n in needed if isinstance(op := self.graph[n].op, Source)]
+        if not all(source.key in self.samples for source in sources):
+            return value
+        asked, number = Graph("decision"), dict[int, int]()
+        for n in sorted(needed):
+            number[n] = asked.adopt(self.graph[n], tuple(number[i] for i in self.graph[n].inputs))
+        asked.outputs["value"] = number[value.node]
+        self.decisions.append(bool(evaluate(asked, self.samples)["value"]))
+        return self.decisions[-1]
 
     def stream(self, path: str) -> int:
         """A number for the next random draw of a layer, the same in every elaboration of the same file."""

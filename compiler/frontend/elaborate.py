@@ -46,7 +46,7 @@ from .syntax import (
     TypeExpression,
 )
 from .syntax import Parameter as SyntaxParameter
-from .values import POISON, Function, Instance, Poison, Scope, Tensor, Value, describe, fresh_label
+from .values import POISON, Function, Instance, Live, Poison, Scope, Tensor, Value, describe, fresh_label
 
 MAXIMUM_REPEAT = 10_000
 MAXIMUM_DIM = 2**31 - 1
@@ -65,6 +65,7 @@ class Elaboration:
     fits: dict[str, TensorType]
     layers: tuple[Layer, ...]
     settings: dict[str, Value] = field(default_factory=dict)
+    decisions: tuple[bool, ...] = ()
 
     @property
     def variables(self) -> dict[str, Parameter | StateVariable]:
@@ -261,7 +262,7 @@ class Elaborator(Expressions):
 
     def branch(self, statement: If, scope: Scope) -> None:
         """`if`, decided now."""
-        condition = self.evaluate(statement.condition, scope)
+        condition = self.context.decided(self.evaluate(statement.condition, scope))
         if isinstance(condition, Poison):
             raise Refused
         if not isinstance(condition, bool):
@@ -285,7 +286,7 @@ class Elaborator(Expressions):
 
     def require(self, statement: Require, scope: Scope) -> None:
         """A library writer's own check; `{name}` in the message shows a value."""
-        condition = self.evaluate(statement.condition, scope)
+        condition = self.context.decided(self.evaluate(statement.condition, scope))
         if isinstance(condition, bool) and not condition:
             text = statement.message.value
             for name, value in scope.values.items():
@@ -398,7 +399,10 @@ class Elaborator(Expressions):
         scope.next_values[name] = value
 
     def fit(self, statement: Fit, scope: Scope) -> None:
-        """A statistic of the training rows: its expression is computed once, before training; here it is a value from outside."""
+        """A statistic of the training rows: its expression is computed once, before training; here it is a value from outside.
+
+        Of a layer that is applied again it is that of the first application, as its parameters are.
+        """
         label = instance_label(self.instances[-1], statement.name.id)
         if self.context.recurrence:
             message = f"`{statement.name.id}` is computed once before training, and this runs at every time of a sequence"
@@ -410,8 +414,11 @@ class Elaborator(Expressions):
         with self.at(statement.span):
             node = self.context.build.cast(value.node, self.context.real)
             kind = self.context.build.type(node)
-            self.context.graph.outputs[f"fit:{label}"] = node
-            self.context.fits[label] = kind
+            known = self.context.fits.setdefault(label, kind)
+            if known != kind:
+                message = f"`{label}` has shape {list(known.shape)} since its first use; this one would need {list(kind.shape)}"
+                self.context.refuse("shape-mismatch", message, statement.span)
+            self.context.graph.outputs.setdefault(f"fit:{label}", node)
             scope.values[statement.name.id] = Tensor(self.context.source("fit", label, kind), value.axes)
 
     # the model
@@ -506,7 +513,8 @@ class Elaborator(Expressions):
                 self.context.report("unknown-setting", f"`{definition.name.id}` has no setting `{name}`", definition.name.span, help=hint)
         place = definition.name.span
         self.instances.append(Instance(Function(definition), scope.values, "", place))
-        given: Arguments = ([], {k: (v, place) for k, v in settings.items() if k in known and k not in lengths})
+        given: Arguments = ([], {k: (in_graph(self.context, v), place) for k, v in settings.items() if k in known and k not in lengths})
+        self.context.samples = {f"runtime:{v.label}": v.sample for v in settings.values() if isinstance(v, Live)}
         self.capacities = {k: v for k, v in settings.items() if k in lengths and isinstance(v, int) and not isinstance(v, bool)}
         for name in lengths.keys() & settings.keys() - self.capacities.keys():
             self.context.report("bad-shape", f"`{name}` is a length, a whole number, not {describe(settings[name])}", place)
@@ -539,7 +547,7 @@ def elaborate(library: Library, definition: Definition, settings: Mapping[str, V
     context.finish()
     return Elaboration(
         context.graph, context.fields, frozenset(context.targets), context.parameters, context.states, context.fits,
-        tuple(context.layers), chosen,
+        tuple(context.layers), chosen, tuple(context.decisions),
     )  # fmt: skip
 
 
@@ -580,10 +588,10 @@ def apply_function(
     if instance is None:
         raise SourceError([Diagnostic("type-mismatch", f"{describe(value)} cannot be used here", place)])
     definition, site = instance.function.definition, place if is_standard(instance.span.source) else instance.span
-    scope = Scope({**names, **instance.settings})
+    scope = Scope({**names, **{name: in_graph(context, each) for name, each in instance.settings.items()}})
     elaborator.instances.append(Instance(instance.function, instance.settings, path, site))
     labelled = [elaborator.unnamed(a.node) if isinstance(a, Tensor) else a for a in arguments]
-    given: Arguments = ([(a, site) for a in labelled], {})
+    given: Arguments = ([(in_graph(context, a), site) for a in labelled], {})
     result: Value = None
     try:
         with context.stack(site), context.call(definition.name.id, site, definition.span):
@@ -593,6 +601,11 @@ def apply_function(
         pass
     context.finish()
     return Application(result, context.states)
+
+
+def in_graph(context: Context, value: Value) -> Value:
+    """A value, where it is a number of the run time as the scalar that holds it."""
+    return context.runtime(value.label) if isinstance(value, Live) else value
 
 
 def _usable(value: Value) -> bool:

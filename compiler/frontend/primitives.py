@@ -264,6 +264,15 @@ def _float(e: Expressions, a: Bound) -> Value:
     return Tensor(e.context.build.cast(x.node, e.context.real), x.axes)
 
 
+def _int(e: Expressions, a: Bound) -> Value:
+    """Whole numbers, cut towards 0; of a number, that number with all its digits."""
+    number = a.values["x"][0]
+    if isinstance(number, int) and not isinstance(number, bool):
+        return Tensor(e.context.build.constant(number, I32), ())
+    x = a.tensor("x")
+    return Tensor(e.context.build.cast(x.node, I32), x.axes)
+
+
 def _product(e: Expressions, a: Bound) -> Value:
     return math.prod(d for d in a.shape("values") if isinstance(d, int)) if a.values["values"][0] else 1
 
@@ -317,6 +326,7 @@ TABLE: dict[str, Signature] = {
     "size": Signature(("x", "over"), 1, _size),
     "shape": Signature(("x",), 1, _shape_of),
     "float": Signature(("x",), 1, _float),
+    "int": Signature(("x",), 1, _int),
     "product": Signature(("values",), 1, _product),
     "length": Signature(("values",), 1, _length),
     "reshape_to": Signature(("x", "shape"), 2, _reshape),

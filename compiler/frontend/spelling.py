@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .values import Function, Instance, Primitive, Value, describe
+from .values import Function, Instance, Live, Primitive, Value, describe
 
 
 def spell(value: Value) -> str:
@@ -20,6 +20,8 @@ def spell(value: Value) -> str:
             return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'
         case tuple():
             return "[" + ", ".join(map(spell, value)) + "]"
+        case Live():
+            return f"any {value.name}"  # no text of the language: a program for every value
         case Function() | Primitive():
             return value.name
         case Instance():

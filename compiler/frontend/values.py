@@ -90,6 +90,22 @@ class Instance:
     final: bool = False
 
 
+@dataclass(frozen=True)
+class Live:
+    """A number that is known at run time only: the setting `name`, which a search changes from one training to the next.
+
+    What must be decided while compiling (`rate > 0`) is decided for `sample`.
+    """
+
+    name: str
+    sample: float
+
+    @property
+    def label(self) -> str:
+        """The run-time scalar that holds it."""
+        return f"set:{self.name}"
+
+
 class Poison:
     """The value of an expression that was reported already."""
 
@@ -99,7 +115,7 @@ class Poison:
 
 POISON = Poison()
 
-Value = int | float | bool | str | None | tuple["Value", ...] | Tensor | Axes | Primitive | Function | Instance | Poison
+Value = int | float | bool | str | None | tuple["Value", ...] | Tensor | Axes | Primitive | Function | Instance | Live | Poison
 
 
 @dataclass

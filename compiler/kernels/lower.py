@@ -318,12 +318,14 @@ class _Lowering:
     def factor(self, number: int, labels: Sequence[int], n: int, axis: Mapping[int, Axis]) -> tuple[Placement, bool]:
         """Where the second factor is read: as it lies when its columns are neighbours, else a copy in panels, made once a run.
 
+        A loop reads it time after time, which pays for panels where neighbouring rows are far apart.
         The flag says whether axes stand in the operand's own order (a copy has the columns last).
         """
         placed = self.operand(number)
         position = labels.index(n)
         batched = placed.shape != tuple(d for d in placed.shape if isinstance(d, int))
-        straight = position == len(labels) - 1 if placed.panel else placed.strides[position] == 1
+        near = placed.strides[position] == 1 and not (self.is_outer(number) and max(placed.strides) > self.panel)
+        straight = position == len(labels) - 1 if placed.panel else near
         if straight or batched:
             return placed, True
         key = (number, str(n))

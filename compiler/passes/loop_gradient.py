@@ -66,7 +66,7 @@ def _differentiated(build: Build, node: Node, cotangents: Mapping[Result, int], 
 
 
 def _kept(inner: _Inner) -> set[int]:
-    """Forward values that the gradient reads and that are worth keeping: what takes more than a few operations to make again."""
+    """Forward values that the gradient reads and that are worth keeping: what takes a copy or more than a few operations to make again."""
     live = inner.graph.ancestors(list(inner.flowing.values()))
     read = {i for node in inner.graph if node.id >= inner.forward and node.id in live for i in node.inputs}
     read |= set(inner.flowing.values())
@@ -78,7 +78,7 @@ def _kept(inner: _Inner) -> set[int]:
             continue
         types = [inner.graph.type(i) for i in node.inputs]
         flops[number] = node.op.flops(node.type, *types) + sum(flops[i] for i in node.inputs)
-        if number in read and flops[number] > CHEAP_FLOPS:
+        if number in read and (flops[number] > CHEAP_FLOPS or node.op.has(Trait.JOIN)):
             kept.add(number)
             flops[number] = 0
     return kept

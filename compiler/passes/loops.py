@@ -29,7 +29,7 @@ from ..ir.views import Broadcast, Reshape, Slice, Transpose
 from .fusion import base
 from .lifting import Lift, Lifted, between, is_plain, liftable, moved, with_time
 
-GraphPass = Callable[[Graph], Graph]
+BodyPass = Callable[[Graph, int], Graph]
 LINEAR = (Reshape, Transpose, Broadcast, Slice)
 """Views of a sum that are the sum of the views."""
 
@@ -42,14 +42,14 @@ def has_loops(graph: Graph) -> bool:
 # --- bodies and loops one by one -----------------------------------------------------------------------------------------------------
 
 
-def in_bodies(graph: Graph, run: GraphPass) -> Graph:
-    """The graph with a pass run on the body of every loop."""
+def in_bodies(graph: Graph, run: BodyPass) -> Graph:
+    """The graph with a pass run on the body of every loop; it is told the times of the loop."""
 
     def again(loop: _Loop) -> Mapping[Result, int]:
         body = rewrite(loop.op.body, lambda new, node, operands: None)
         stacked = {r.number for r in loop.wanted if r.kind == STACK}
         body.outputs |= {f"{STACK}:{n}": n for n in stacked}
-        body = run(body)
+        body = run(body, loop.op.length)
         numbers = {n: body.outputs.pop(f"{STACK}:{n}") for n in stacked}
         op = Scan(body, loop.op.length, loop.op.reverse, loop.op.carries, loop.op.steps)
         return loop.results(op, loop.graph.add(op, loop.operands, loop.node.where), numbers)

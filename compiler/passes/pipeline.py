@@ -17,6 +17,7 @@ from .linear import combine_sums
 from .loops import has_loops, hoist, in_bodies, sink, tidy
 from .moments import sum_about_samples
 from .overlap import gather_overlaps
+from .parts import take_parts
 from .samples import reduce_samples
 from .simplify import simplify
 
@@ -27,7 +28,7 @@ def loops(graph: Graph) -> Graph:
     """Bodies cleaned up by all passes, then what need not be done time after time moved out."""
     if not has_loops(graph):
         return graph
-    return tidy(hoist(sink(tidy(in_bodies(graph, settled)))))
+    return tidy(hoist(sink(tidy(in_bodies(graph, lambda body, _: settled(body))))))
 
 
 def settled(graph: Graph) -> Graph:
@@ -43,6 +44,7 @@ PASSES: tuple[tuple[str, GraphPass], ...] = (
     ("loops", loops),
     ("fold", fold),
     ("simplify", simplify),
+    ("parts", take_parts),
     ("extremes", compare_extremes),
     ("overlap", gather_overlaps),
     ("linear", combine_sums),

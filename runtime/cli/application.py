@@ -24,6 +24,7 @@ VERBS = {
     "check": ("check", "Parse, check types and shapes, report every mistake; makes no code."),
     "show": ("show", "What a file becomes: layers, picture, graphs, kernels, code, memory."),
     "train": ("train", "Train a model and save it."),
+    "tune": ("tune", "Search the tune block and train the best settings."),
     "eval": ("evaluate", "Loss and metrics of a saved model on data."),
     "predict": ("predict", "Predictions of a saved model for data."),
     "sample": ("sample", "Text drawn from a saved model of symbols."),

@@ -203,3 +203,31 @@ def test_first_values_of_every_shape(first: str) -> None:
     data = {n: random.normal(size=(5, *shape)).astype(np.float32) for n, shape in (("x", (4, 3)), ("s", ()), ("v", (3,)))}
     start: Any = {"3": 3.0, "s": data["s"][:, None, None], "v": data["v"][:, None]}[first]
     np.testing.assert_allclose(rv.compile(text).predict(data), start + data["x"].cumsum(1), rtol=1e-5, atol=1e-5)
+
+
+def test_metrics_while_training_are_those_of_the_model() -> None:
+    """A cell applied twice is one loop; the running figures must be read from the graph in which it is."""
+    text = """
+        model m() {
+            input x: f32[6, 3]
+            target y: class[2]
+            read = gru(4)
+            a = x -> read -> last
+            b = x -> read -> last
+            logits = a * 2 + b -> dense(2)
+            predict logits
+            loss cross_entropy(logits, y)
+            metric accuracy(logits, y)
+        }
+        train {
+            optimizer = gd(lr = 1e-9)
+            batch = 16
+            validate = 0
+        }
+        """
+    random = np.random.default_rng(0)
+    data = {"x": random.normal(size=(32, 6, 3)).astype(np.float32), "y": random.integers(0, 2, 32)}
+    model = rv.compile(text)
+    (history,) = model.fit(data, epochs=1)
+    assert history == pytest.approx(model.evaluate(data), rel=1e-5)
+    assert history.keys() == {"loss", "accuracy"}

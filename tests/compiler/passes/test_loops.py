@@ -27,7 +27,8 @@ from ranvier.compiler.passes.simplify import simplify
 
 ROWS = 3
 STEPS: dict[str, Callable[[Graph], Graph]] = {
-    "tidy": tidy, "hoist": hoist, "sink": sink, "in bodies": lambda graph: in_bodies(graph, settled), "all": loops, "settled": settled,
+    "tidy": tidy, "hoist": hoist, "sink": sink, "all": loops, "settled": settled,
+    "in bodies": lambda graph: in_bodies(graph, lambda body, _: settled(body)),
 }  # fmt: skip
 
 
