@@ -5,6 +5,7 @@ Taking one copies bytes as they lie, so that training waits for no more than tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ from .memory import Array, logical
 if TYPE_CHECKING:
     from .model import Model
     from .training import Standing
+
+
+CLOCK = ("step", "update", "pending", "gathered", "norm")
+"""Run-time scalars of which training goes on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +53,7 @@ class Snapshot:
     fitted: bool
     seed: int
     epoch: int
-    step: int
+    clock: Mapping[str, float]
     standing: Standing
     origin: str
 
@@ -60,6 +65,11 @@ class Snapshot:
     def nonfinite(self) -> Iterator[str]:
         """Keys of the values with a NaN or an infinity; running figures are not asked, which may rightly be infinite."""
         return (key for key, held in self.held.items() if not key.startswith("accumulator:") and not held.is_finite())
+
+    @property
+    def updates(self) -> int:
+        """How many updates the parameters have had."""
+        return int(self.clock["step" if self.blueprint.train_settings.accumulate == 1 else "update"]) - 1
 
     @property
     def bytes(self) -> int:
@@ -80,8 +90,8 @@ def take(model: Model) -> Snapshot:
         fitted=model.fitted,
         seed=model.seed,
         epoch=model.epoch,
-        step=int(model.runtime("step")),
-        standing=replace(model.standing),
+        clock={name: model.runtime(name) for name in CLOCK},
+        standing=_copied(model.standing),
         origin=model.origin,
     )
 
@@ -90,8 +100,15 @@ def put_back(model: Model, snapshot: Snapshot) -> None:
     """Make the model what it was when the snapshot of it was taken."""
     for key, held in snapshot.held.items():
         model.memory.flat(key)[: held.flat.size] = held.flat
-    model.epoch, model.standing = snapshot.epoch, replace(snapshot.standing)
-    model.set_runtime(step=snapshot.step)
+    model.epoch, model.standing = snapshot.epoch, _copied(snapshot.standing)
+    watched = model.standing.watched
+    model.set_runtime(**snapshot.clock, watched=watched[-1] if watched else math.inf)
+
+
+def _copied(standing: Standing) -> Standing:
+    """A standing of its own; arrays in it are never written to."""
+    best, watched, trained = dict(standing.best_values), list(standing.watched), dict(standing.trained)
+    return replace(standing, best_values=best, watched=watched, trained=trained)
 
 
 def _keys(model: Model) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -14,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..compiler.errors import DataError, NonFiniteError, RanvierError
-from ..compiler.frontend.elaborate import apply_function
-from ..compiler.ir.build import Build
-from ..compiler.ir.graph import Graph
 from ..compiler.ir.types import batched
+from .averaging import averages, use_averages, use_trained
 from .data import split_rows
 from .interruption import Interrupted, interruption
 from .memory import Array
+from .stopping import check_criteria, require_watched, should_stop, watched_value
 
 if TYPE_CHECKING:
     from .checkpoints import Checkpoints
@@ -63,7 +63,8 @@ class Standing:
     """How far a fit is: kept by the model, so that it can be saved with it and taken up again to the bit.
 
     `epochs` are finished, `position` rows of the next one are done; `best` is the least watched figure, seen after `best_epoch`, when
-    the model held `best_values`; `stopped` when the criterion ended it.
+    the model held `best_values`; `watched` are the figures of all epochs; `stopped` when a criterion ended it. While the model holds
+    averages, `trained` are the parameters that the updates left.
     """
 
     epochs: int = 0
@@ -72,6 +73,8 @@ class Standing:
     best_epoch: int = 0
     best_values: dict[str, Array] = field(default_factory=dict)
     stopped: bool = False
+    watched: list[float] = field(default_factory=list)
+    trained: dict[str, Array] = field(default_factory=dict)
 
 
 @dataclass
@@ -97,6 +100,16 @@ class Run:
         """Training rows of an epoch."""
         rows = len(next(iter(self.data.values())))
         return streams(self.model, rows).size if is_streamed(self.model) else rows
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return -(-self.rows // self.model.capacity)
+
+    @property
+    def updates(self) -> int:
+        """Updates of an epoch, whose last one takes what batches are left."""
+        return max(math.ceil(self.batches / self.model.blueprint.train_settings.accumulate), 1)
 
     @property
     def standing(self) -> Standing:
@@ -132,13 +145,19 @@ def train(
         arrays, held_out = hold_out(arrays, float(share), model.seed, last=is_in_order(model))
     if not model.fitted:
         model.fit_statistics(arrays)
+    check_criteria(model.blueprint)
+    require_watched(model.blueprint, held_out=bool(held_out))
     run = Run(model, arrays, held_out, settings.epochs if epochs is None else epochs, report)
+    if resume and is_over(run):  # nothing is trained, and what the model ended with stays: its averages, or the best values
+        conclude(run, checkpoints)
+        return []
     model.entry("train")
+    use_trained(model)
     if not resume or model.standing.position >= run.rows:
         model.standing = Standing() if not resume else replace(model.standing, position=0)
-    standing, batches = model.standing, -(-run.rows // model.capacity)
-    done = standing.epochs * batches + -(-standing.position // model.capacity)
-    model.set_runtime(steps=model.runtime("step") - 1 - done + batches * run.epochs)
+    standing = model.standing
+    done = standing.epochs * run.updates + -(-standing.position // model.capacity) // settings.accumulate
+    model.set_runtime(steps=model.updates - done + run.updates * run.epochs)
     run.rows_seen = run.rows_before = standing.epochs * run.rows + standing.position
     with ExitStack() as stack:
         if log is not None:
@@ -149,6 +168,11 @@ def train(
         accompany(run, checkpoints, asked, trap_nan=trap_nan)
         go_on(run, checkpoints)
     return run.history
+
+
+def is_over(run: Run) -> bool:
+    """Whether all epochs are done, or a criterion ended the training."""
+    return run.standing.epochs >= run.epochs or run.standing.stopped
 
 
 def both(first: Report, second: Report | None) -> Report:
@@ -192,16 +216,22 @@ class Stop:
 def go_on(run: Run, checkpoints: Checkpoints | None) -> None:
     """Train to the end, and write the last checkpoint however it comes; none of a model that is torn or no longer sound."""
     try:
-        while run.standing.epochs < run.epochs and not run.standing.stopped:
+        while not is_over(run):
             one_epoch(run)
         if run.trap:
             run.trap.end()
-        restore_best(run)
     except BaseException as ending:
         torn = not run.settled or isinstance(ending, NonFiniteError) or type(ending) is KeyboardInterrupt
         if checkpoints is not None and not torn:
             checkpoints.finish(run.model)
         raise
+    conclude(run, checkpoints)
+
+
+def conclude(run: Run, checkpoints: Checkpoints | None) -> None:
+    """Leave the model as a finished training does, and write it."""
+    use_averages(run.model)
+    restore_best(run)
     if checkpoints is not None:
         checkpoints.finish(run.model)
 
@@ -237,18 +267,14 @@ def hold_out(arrays: dict[str, Array], share: float, seed: int, *, last: bool = 
     return next(taken), next(taken)
 
 
-def begin_epoch(run: Run) -> Array:
+def enter_epoch(run: Run) -> Array:
     """The order of the rows, by seed and epoch only; at the beginning of an epoch its figures and streams begin too."""
-    model = run.model
-    if is_streamed(model):
-        order = streams(model, len(next(iter(run.data.values()))))
-        if run.standing.position == 0:
-            model.begin_streams()
-    else:
-        order = np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(run.rows).astype(np.int64)
-    model.set_runtime(epoch=model.epoch)
+    model, position = run.model, run.standing.position
+    order = begin_epoch(model, run.data, anew=position == 0)
     stage = model.blueprint.objective.progress
-    if stage is not None and run.standing.position == 0:
+    if position == 0:
+        model.set_runtime(norm=0)
+    if stage is not None and position == 0:
         model.reset(stage)
     return order
 
@@ -256,12 +282,14 @@ def begin_epoch(run: Run) -> Array:
 def one_epoch(run: Run) -> None:
     """All rows once, in turns."""
     model, batch = run.model, run.model.capacity
-    order, position = begin_epoch(run), run.standing.position
+    order, position = enter_epoch(run), run.standing.position
     while position < run.rows:
         batches = min(run.turn, *(each.batches(model) for each in run.companions))
         end = min(position + batches * batch, run.rows)
         before, run.settled = time.perf_counter(), False
+        model.set_runtime(left=-(-(run.rows - position) // batch))
         model.run_epoch("train", run.data, order, position, end, batch)
+        model.set_runtime(left=math.inf)
         spent = time.perf_counter() - before
         run.rows_seen += end - position
         run.standing.position = position = end
@@ -284,6 +312,17 @@ def between_turns(run: Run, *, told: bool) -> None:
         run.report(progress(run, position, running(run, position), {}, finished=False))
 
 
+def begin_epoch(model: Model, data: Mapping[str, Array], *, anew: bool = True) -> Array:
+    """The order of the rows of the model's next epoch, or (not `anew`) of the one that it is in."""
+    rows = len(next(iter(data.values())))
+    model.set_runtime(epoch=model.epoch)
+    if not is_streamed(model):
+        return np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(rows).astype(np.int64)
+    if anew:
+        model.begin_streams()
+    return streams(model, rows)
+
+
 def running(run: Run, rows: int) -> dict[str, float]:
     """Loss and metrics over the rows of this epoch so far."""
     stage = run.model.blueprint.objective.progress
@@ -298,17 +337,17 @@ def finish_epoch(run: Run) -> None:
     figures = running(run, run.rows)
     if not np.isfinite(figures.get("loss", 0.0)):
         raise diverged(run, figures["loss"])
-    checked = run.model.evaluate_arrays(run.held_out) if run.held_out else {}
-    single = {name: value for name, value in checked.items() if isinstance(value, float)}
+    with averages(run.model):
+        checked = run.model.evaluate_arrays(run.held_out) if run.held_out else {}
+        single = {name: value for name, value in checked.items() if isinstance(value, float)}
+        value = watched_value(run.model.blueprint, figures, single)
+        run.standing.watched.append(value)
+        run.model.set_runtime(watched=value)
+        remember_best(run, value)
     run.history.append({**figures, **{f"validation_{name}": value for name, value in single.items()}})
-    value = single.get("loss", figures.get("loss", 0.0))
-    standing = run.standing
-    if value < standing.best:
-        standing.best, standing.best_epoch = value, standing.epochs
-        if run.model.blueprint.train_settings.stop is not None:
-            standing.best_values = {k: run.model.memory.flat(k).copy() for k in run.model.blueprint.inference.variables}
     # Before the report, which may end the fit by an exception: the fit taken up again must not ask another epoch later.
-    standing.stopped = run.model.blueprint.train_settings.stop is not None and should_stop(run)
+    gradient = run.model.runtime("norm") / run.updates
+    run.standing.stopped = should_stop(run.model.blueprint, run.standing.watched, gradient)
     run.settled = True
     for each in run.companions:
         each.follow(run.model, epoch_ended=True)
@@ -325,15 +364,13 @@ def diverged(run: Run, loss: float) -> NonFiniteError:
     return NonFiniteError(f"error non-finite: the loss is {loss} in epoch {epoch}, after step {step} at the latest: {mend}", step, epoch)
 
 
-def should_stop(run: Run) -> bool:
-    """Ask the criterion of the `train` block."""
-    settings = run.model.blueprint.train_settings
-    last = run.history[-1]
-    value = last.get("validation_loss", last.get("loss", 0.0))
-    build = Build(Graph("criterion"), run.model.blueprint.real)
-    values = [run.standing.epochs, value, run.standing.best, run.standing.best_epoch]
-    done = apply_function(run.model.blueprint.unit.library, build, settings.stop, values, {}, settings.place)
-    return done.value is True
+def remember_best(run: Run, value: float) -> None:
+    """Keep what the model holds when it is the best one yet, and a criterion may end training."""
+    standing = run.standing
+    if value < standing.best:
+        standing.best, standing.best_epoch = value, standing.epochs
+        if run.model.blueprint.train_settings.stop:
+            standing.best_values = {k: run.model.memory.flat(k).copy() for k in run.model.blueprint.inference.variables}
 
 
 def restore_best(run: Run) -> None:

@@ -121,7 +121,7 @@ def _replay(run: training.Run, stepper: Stepper) -> bool:
     """Train again as it was; False when nothing came of it."""
     again = replace(run, companions=(stepper,), report=None, history=list(run.history), trap=None, turn=1)
     try:
-        while again.standing.epochs < again.epochs and not again.standing.stopped:
+        while not training.is_over(again):
             training.one_epoch(again)
     except (_ReachedError, NonFiniteError):
         return True
@@ -142,7 +142,8 @@ def _is_finite(model: Model, key: str) -> bool:
 def _found(run: training.Run, bad: str) -> NonFiniteError:
     """What is wrong with the next step of a model, of which `bad` is known to be a result."""
     model, graph = run.model, run.model.blueprint.objective.graph
-    order = training.begin_epoch(run)
+    order = training.enter_epoch(run)
+    model.set_runtime(left=-(-(run.rows - run.standing.position) // model.capacity))
     rows = order[run.standing.position : run.standing.position + model.capacity]
     sources = {}
     for node in graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ OPTIMIZERS: dict[str, Any] = {
     "adagrad(lr = 1e-2)": lambda p: torch.optim.Adagrad(p, lr=1e-2),
     "adadelta(lr = 1)": lambda p: torch.optim.Adadelta(p, lr=1),
     "adam(lr = 1e-3)": lambda p: torch.optim.Adam(p, lr=1e-3),
+    "nadam(lr = 2e-3)": lambda p: torch.optim.NAdam(p, lr=2e-3),
+    "nadam(lr = 1e-3, momentum_decay = 0)": lambda p: torch.optim.NAdam(p, lr=1e-3, momentum_decay=0),
     "adamw(lr = 1e-3, decay = 0.05)": lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.05),
 }
 
@@ -90,6 +93,16 @@ def test_loss_and_every_gradient(activation: str, dtype: str) -> None:
     np.testing.assert_allclose(model.loss(batch), value.item(), atol=TOLERANCE[dtype])
 
 
+@pytest.fixture
+def scalars(dtype: str) -> Iterator[None]:
+    """PyTorch keeps scalars of its own, such as NAdam's product of momenta, in its default type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64 if dtype == "f64" else torch.float32)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.usefixtures("scalars")
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_twenty_steps_of_an_optimizer(optimizer: str, dtype: str) -> None:
@@ -149,7 +162,7 @@ def test_layernorm_and_penalties() -> None:
         input x: f32[6]
         target t: f32[4]
         h = x -> dense(8) -> layernorm -> relu
-        loss mse(h -> dense(4) with l1 = 0.02, t)
+        loss mse(h -> dense(4) with regularize = l1(0.02, biases = true), t)
     }
     train { batch = 10 ; regularize = l2(0.01) }
     """
