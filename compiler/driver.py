@@ -10,20 +10,21 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from .backend.target import Target
-from .diagnostics import Diagnostic, Note
+from .diagnostics import Diagnostic, Note, did_you_mean
 from .errors import SourceError
 from .frontend.blocks import DataSettings, TrainSettings, read_data, read_train
 from .frontend.chain import innermost_own
 from .frontend.context import Field, Parameter, StateVariable
-from .frontend.elaborate import Elaboration, apply_function, elaborate, instantiate
+from .frontend.elaborate import Elaboration, apply_function, elaborate
 from .frontend.lengths import length_names
 from .frontend.library import Library, Reader, open_library
 from .frontend.mistakes import capped, find_mistakes
 from .frontend.parser import parse
 from .frontend.syntax import Block, Definition
-from .frontend.values import Function, Instance, Live, Tensor, Value, describe
+from .frontend.values import Function, Instance, Live, Tensor, Value
 from .ir.build import Build
 from .ir.elementwise import Cast
 from .ir.evaluate import evaluate
@@ -31,7 +32,7 @@ from .ir.graph import NOWHERE, Graph, Node, rewrite
 from .ir.op import Array, Op, Trait
 from .ir.ops import Reduce, Source
 from .ir.take import Take
-from .ir.types import BATCH, F32, F64, I32, DType, Shape, TensorType, batched
+from .ir.types import BATCH, F32, F64, I32, DType, TensorType, batched
 from .kernels.lower import Lowered, lower
 from .kernels.memory import plan
 from .kernels.model import rename
@@ -47,8 +48,10 @@ from .passes.products import join_products
 from .passes.stream import Stage, carry, part_of, passes_over, split_stream
 from .source import Source as Text
 from .source import Span
+from .updating import RUNTIME, Updating, penalties, returned
 
-RUNTIME = ("step", "steps", "epoch", "seed", "rows")
+if TYPE_CHECKING:
+    from .backend.executable import Executable
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ class Blueprint:
     real: DType = F32
     watch: Watcher | None = None
     checked: bool = False
+    executables: dict[tuple[str, int], Executable] = field(default_factory=dict, init=False, compare=False)
+    """What was compiled for a number of threads by the name of its entry (`compiler/kept.py`), for every model made from this."""
     _programs: dict[str, Program] = field(default_factory=dict)
 
     # --- what the file says
@@ -116,7 +121,23 @@ class Blueprint:
     @cached_property
     def train_settings(self) -> TrainSettings:
         """The `train` block with defaults and overrides."""
-        return read_train(self.unit.library, self.unit.blocks, self.overrides)
+        settings = read_train(self.unit.library, self.unit.blocks, self.overrides)
+        name, _ = settings.watched
+        if name != "loss":
+            written = self.unit.blocks["train"].settings if "train" in self.unit.blocks else ()
+            self._require_figure(name, next((s.value.span for s in written if s.name.id == "watch"), settings.place))
+        return settings
+
+    def _require_figure(self, name: str, place: Span) -> None:
+        """SourceError when a figure to watch is no metric of one number."""
+        graph = self.inference.graph
+        known = {k.removeprefix("metric:"): v for k, v in graph.outputs.items() if k.startswith("metric:")}
+        if name not in known:
+            hint = did_you_mean(name, known) or f"the figures are {', '.join(['loss', *known])}"
+            raise SourceError([Diagnostic("unknown-name", f"`watch` names `{name}`, which is no metric of the model", place, help=hint)])
+        if any(isinstance(d, int) for d in graph.type(known[name]).shape):
+            message = f"`watch` names `{name}`, which is {graph.type(known[name])} and not one number"
+            raise SourceError([Diagnostic("shape-mismatch", message, place)])
 
     @cached_property
     def data_settings(self) -> DataSettings:
@@ -181,10 +202,9 @@ class Blueprint:
         """Forward, loss, backward, optimizer and running figures in one graph."""
         graph, loss = self._forward()
         gradients = self._gradients(graph, loss)
-        nodes, optimizer = parameter_nodes(graph), self._scheduled(graph)
-        for label, gradient in gradients.items():
-            self._update(graph, optimizer, label, nodes[label], gradient)
-        outputs = {k: v for k, v in graph.outputs.items() if k.startswith(("parameter:", "state:"))}
+        update = self.updating(graph)
+        update.all(parameter_nodes(graph), gradients)
+        outputs = {k: v for k, v in graph.outputs.items() if k.startswith(("parameter:", "state:", "runtime:"))}
         progress = self._progress(graph, loss)
         outputs |= {k: v for k, v in graph.outputs.items() if k.startswith("accumulator:")}
         build = Build(graph, self.real)
@@ -194,20 +214,12 @@ class Blueprint:
 
     @cached_property
     def optimizer_states(self) -> dict[str, StateVariable]:
-        """What the optimizer keeps for every parameter, by label. No gradient is needed to know; equal types keep the same."""
-        graph = Graph("update")
-        optimizer, build = self._scheduled(graph), Build(graph, self.real)
-        kept: dict[TensorType, tuple[str, dict[str, StateVariable]]] = {}
-        found: dict[str, StateVariable] = {}
-        for label, parameter in self.training.parameters.items():
-            kind = parameter.type
-            if kind not in kept:
-                node, gradient = (build.add_op(Source(role, label, kind)) for role in ("parameter", "gradient"))
-                kept[kind] = label, self._update(graph, optimizer, label, node, gradient)
-            first, states = kept[kind]
-            renamed = {label + name.removeprefix(first): state for name, state in states.items()}
-            found |= {name: replace(state, label=name) for name, state in renamed.items()}
-        return found
+        """What training keeps beside the model, by label: the optimizer's states of every parameter, the schedule's, sums and averages."""
+        return self.updating(Graph("update")).states()
+
+    def updating(self, graph: Graph) -> Updating:
+        """What writes the update of the parameters into a graph."""
+        return Updating(self.unit.library, self.train_settings, self.training.parameters, graph, self.real)
 
     def gradient_graph(self) -> Graph:
         """Loss and gradients, nothing updated."""
@@ -261,55 +273,15 @@ class Blueprint:
         nodes = parameter_nodes(graph)
         total = loss
         for label, parameter in self.training.parameters.items():
-            for penalty in self._penalties(parameter):
+            for penalty in penalties(self.unit.library, self.train_settings, parameter):
                 build.where = parameter.where
                 place = innermost_own([penalty.span, *parameter.where.places, self.train_settings.place])
                 value = apply_function(
                     self.unit.library, build, penalty, [Tensor(nodes[label])], {}, place, purpose=f"the penalty on `{label}`"
                 ).value
-                total = build.add(total, build.cast(_returned(build, value, (), "a penalty is one number", place), self.real))
+                total = build.add(total, build.cast(returned(build, value, (), "a penalty is one number", place), self.real))
         build.where = graph[loss].where
         return dict(zip(nodes, differentiate(build, total, list(nodes.values())), strict=True))
-
-    def _penalties(self, parameter: Parameter) -> list[Instance]:
-        """What a parameter costs: its layer's own penalties, else the model's if it has two axes or more."""
-        own = []
-        for name, strength in parameter.options.items():
-            function = self.unit.library.lookup(name)
-            assert function is not None
-            own.append(instantiate(self.unit.library, function, [strength], function.definition.span))
-        whole = self.train_settings.regularize
-        return own or ([whole] if whole is not None and parameter.type.rank >= 2 else [])
-
-    def _scheduled(self, graph: Graph) -> Instance:
-        """The optimizer with its learning rate made what the schedule says of this step."""
-        settings = self.train_settings
-        optimizer, place = settings.optimizer, settings.place
-        if "lr" not in optimizer.settings:
-            return optimizer
-        build = Build(graph, self.real)
-        given = [optimizer.settings["lr"]]
-        rate = apply_function(self.unit.library, build, settings.schedule, given, _clock(build), place, purpose="the learning rate").value
-        span = innermost_own([settings.schedule.span, place])
-        scheduled = Tensor(_returned(build, rate, (), "a schedule returns the learning rate, one number", span))
-        return replace(optimizer, settings={**optimizer.settings, "lr": scheduled})
-
-    def _update(self, graph: Graph, optimizer: Instance, label: str, node: int, gradient: int) -> dict[str, StateVariable]:
-        """The optimizer's body for one parameter."""
-        build = Build(graph, self.real, self.training.parameters[label].where)
-        names, place = _clock(build), self.train_settings.place
-        before, graph.outputs = graph.outputs, {}
-        values = [Tensor(node), Tensor(gradient)]
-        done = apply_function(self.unit.library, build, optimizer, values, names, place, path=label, purpose=f"the update of `{label}`")
-        states = {k.removeprefix("next:"): v for k, v in graph.outputs.items() if k.startswith("next:")}
-        graph.outputs = before
-        place = innermost_own([optimizer.span, place])
-        wanted = f"an optimizer returns the new value of the parameter, {build.type(node)}"
-        renewed = _returned(build, done.value, build.type(node).shape, wanted, place)
-        graph.outputs[f"parameter:{label}"] = build.cast(renewed, self.real)
-        for state, value in states.items():
-            graph.outputs[f"state:{state}"] = value
-        return done.states
 
     def _progress(self, graph: Graph, loss: int) -> Stage | None:
         """Accumulators of loss and metrics while training; figures that need several passes are left to evaluation.
@@ -350,7 +322,7 @@ class Blueprint:
         if isinstance(value, Tensor) and build.type(value.node).shape == shape:
             node = value.node
         else:
-            node = build.broadcast(_returned(build, value, (), wanted, place), shape, ())
+            node = build.broadcast(returned(build, value, (), wanted, place), shape, ())
         build.graph.outputs["value"] = build.cast(node, self.real)
         return build.graph
 
@@ -451,23 +423,6 @@ class Blueprint:
         lowered = self._lower(optimise(build.graph))
         renamed = {name: f"check.{name}" for name in lowered.temporaries}
         return _renamed(lowered, renamed), "output:fault"
-
-
-def _clock(build: Build) -> dict[str, Value]:
-    """What schedules and optimizers may ask of where training is, by name."""
-    return {name: Tensor(build.add_op(Source("runtime", name, TensorType(F64)))) for name in ("step", "steps", "epoch")}
-
-
-def _returned(build: Build, value: Value, shape: Shape, wanted: str, place: Span) -> int:
-    """The node of what a body outside the model returned, which must have a shape."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = Tensor(build.constant(float(value)))
-    if not isinstance(value, Tensor):
-        raise SourceError([Diagnostic("type-mismatch", f"{wanted}, not {describe(value)}", place)])
-    kind = build.type(value.node)
-    if kind.shape != shape:
-        raise SourceError([Diagnostic("shape-mismatch", f"{wanted}, not {kind}", place)])
-    return value.node
 
 
 def parameter_nodes(graph: Graph) -> dict[str, int]:

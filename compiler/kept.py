@@ -33,7 +33,14 @@ SOURCES = ("*.py", "*.nn")
 
 
 def executable(blueprint: Blueprint, name: str, threads: int) -> Executable:
-    """The program of an entry (see `Blueprint.program`), planned for some threads, from the cache when it is there."""
+    """The program of an entry (see `Blueprint.program`), planned for some threads: made once for a blueprint."""
+    if (name, threads) not in blueprint.executables:
+        blueprint.executables[name, threads] = _kept_or_built(blueprint, name, threads)
+    return blueprint.executables[name, threads]
+
+
+def _kept_or_built(blueprint: Blueprint, name: str, threads: int) -> Executable:
+    """The executable of the cache when it is there, else a new one."""
     seen = blueprint.watch or blueprint.checked  # the passes are to be seen at work
     if seen or not _own_code():
         return build(blueprint.program(name), blueprint.target, threads)

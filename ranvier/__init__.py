@@ -23,7 +23,9 @@ if os.path.isfile(os.path.join(os.path.dirname(__file__), os.pardir, "grammar", 
 from ranvier.compiler.errors import CheckpointError, DataError, NonFiniteError, RanvierError, RanvierWarning, ResourceError, SourceError
 
 if TYPE_CHECKING:
+    from ranvier.runtime.cross_validation import Validation
     from ranvier.runtime.model import Model
+    from ranvier.runtime.tuning import Tuned
 
 __all__ = [
     "CheckpointError",
@@ -35,7 +37,9 @@ __all__ = [
     "ResourceError",
     "SourceError",
     "compile",
+    "cross_validate",
     "load",
+    "tune",
 ]
 
 
@@ -71,11 +75,64 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None, allow_nonf
     return load_model(path, threads=threads, allow_nonfinite=allow_nonfinite)
 
 
+def cross_validate(
+    path_or_source: str | os.PathLike[str],
+    data: Any,
+    y: Any = None,
+    *,
+    folds: int = 5,
+    groups: Any = None,
+    threads: int | None = None,
+    seed: int | None = None,
+    **settings: Any,
+) -> Validation:
+    """The scores of a model on `folds` parts of the rows, each after training on the others; the parts are compiled once.
+
+    Statistics are fitted on training rows alone. A single class target is stratified; rows with the same entry of `groups` [rows]
+    stay together. Other arguments are those of `compile` and `Model.fit`. Raises DataError for too few rows.
+    """
+    import numpy as np
+
+    from ranvier.runtime.cross_validation import cross_validate as validate
+    from ranvier.runtime.making import compile_model
+
+    model = compile_model(path_or_source, threads=threads, seed=seed, settings=settings)
+    return validate(model, model.arrays(data, targets=True, y=y), folds, groups=None if groups is None else np.asarray(groups))
+
+
+def tune(
+    path_or_source: str | os.PathLike[str],
+    data: Any,
+    y: Any = None,
+    *,
+    trials: int | None = None,
+    folds: int | None = None,
+    groups: Any = None,
+    threads: int | None = None,
+    seed: int | None = None,
+    **settings: Any,
+) -> Tuned:
+    """The `tune` block of a file searched: its `study`, and the `model` with the best settings, trained on all rows.
+
+    `trials` and `folds` replace those of the block. Other arguments are those of `cross_validate`. Raises SourceError for a mistake in the
+    file, RanvierError without a tune block or when no trial comes to its end.
+    """
+    from ranvier.runtime.making import compile_model
+    from ranvier.runtime.tuning import tune as search
+
+    model = compile_model(path_or_source, threads=threads, seed=seed, settings=settings)
+    return search(model.blueprint, data, y, trials=trials, folds=folds, groups=groups, threads=threads)
+
+
 def __getattr__(name: str) -> Any:
     if name == "Model":
         from ranvier.runtime.model import Model
 
         return Model
+    if name == "sklearn":
+        from importlib import import_module
+
+        return import_module("ranvier.sklearn")
     if name == "__version__":
         from importlib.metadata import version
 

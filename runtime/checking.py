@@ -8,6 +8,7 @@ from functools import partial
 from ..compiler.driver import Blueprint
 from ..compiler.errors import SourceError
 from ..compiler.frontend.mistakes import capped, reported
+from .stopping import check_criteria
 
 
 def check(blueprint: Blueprint) -> None:
@@ -25,6 +26,7 @@ def check(blueprint: Blueprint) -> None:
         lambda: blueprint.predict_graph() if "predict" in outputs else None,
         lambda: blueprint.evaluation,
         lambda: blueprint.statistics,
+        lambda: check_criteria(blueprint),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..compiler.backend.executable import Executable
 from ..compiler.deadline import deadline
-from ..compiler.driver import RUNTIME, Blueprint, Numbering
+from ..compiler.driver import Blueprint, Numbering
 from ..compiler.errors import DataError, RanvierError, ResourceError
 from ..compiler.frontend.context import Parameter, StateVariable
 from ..compiler.ir.evaluate import evaluate as reference
@@ -19,6 +20,7 @@ from ..compiler.ir.op import Context
 from ..compiler.ir.types import BATCH, F64, TensorType, batched, elements
 from ..compiler.kept import executable
 from ..compiler.passes.stream import Stage
+from ..compiler.updating import RUNTIME, counter_of
 from .convert import as_array, cast
 from .data import Field, fit_arrays
 from .every import DEFAULT_EVERY
@@ -200,7 +202,12 @@ class Model:
             self.blueprint.layout.place(f"fit:{label}", kind)
         for name in (*RUNTIME, *(each.label for each in self.blueprint.live)):
             self.blueprint.layout.place(f"runtime:{name}", TensorType(F64))
-        self.set_runtime(step=1, steps=1, epoch=0, seed=self.seed)
+        self._begin_clock()
+
+    def _begin_clock(self) -> None:
+        """Run-time scalars as they are before the first step."""
+        self.set_runtime(**dict.fromkeys(RUNTIME, 0.0))
+        self.set_runtime(step=1, update=1, steps=1, seed=self.seed, left=math.inf, watched=math.inf)
 
     def _initialise(self) -> None:
         """Parameters and states at their first values."""
@@ -210,7 +217,7 @@ class Model:
     def renew(self, seed: int | None = None) -> None:
         """Begin anew, with new first values by `seed` (default: the model's): as if just made, but for the compiled programs."""
         self.seed = self.seed if seed is None else seed
-        self.set_runtime(step=1, steps=1, epoch=0, seed=self.seed)
+        self._begin_clock()
         self.epoch, self.standing, self.resumed = 0, Standing(), {}
         self.fitted = not self.blueprint.inference.fits
         self._initialise()
@@ -241,6 +248,11 @@ class Model:
     def capacity(self) -> int:
         """The most rows of one native call."""
         return self.blueprint.rows
+
+    @property
+    def updates(self) -> int:
+        """How many updates the parameters have had."""
+        return int(self.runtime(counter_of(self.blueprint.train_settings))) - 1
 
     def set_runtime(self, **values: float) -> None:
         """Set run-time scalars."""

@@ -62,10 +62,15 @@ def make_blueprint(
 
 def open_source(path_or_text: str | os.PathLike[str]) -> Unit:
     """The unit of a path or a text; imports are read below the folder of the file (of the process, for a text)."""
-    if isinstance(path_or_text, str) and ("\n" in path_or_text or "{" in path_or_text):
+    if isinstance(path_or_text, str) and is_text(path_or_text):
         return open_unit(Source(TEXT, path_or_text), reader_below(Path()))
     path = Path(path_or_text)
     return open_unit(read_source(path, os.fspath(path_or_text)), reader_below(path.parent))
+
+
+def is_text(path_or_text: str | os.PathLike[str]) -> bool:
+    """Whether it is a text, not a path: it has a line break or a brace in it."""
+    return isinstance(path_or_text, str) and ("\n" in path_or_text or "{" in path_or_text)
 
 
 def split_settings(given: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:

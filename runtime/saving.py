@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from ..compiler.diagnostics import Diagnostic
 from ..compiler.driver import Unit, open_unit
 from ..compiler.errors import CheckpointError, SourceError
@@ -15,6 +17,7 @@ from ..compiler.frontend.spelling import spell
 from ..compiler.ir.types import F32, F64, TensorType
 from ..compiler.kernels.placement import pack, unpack
 from ..compiler.source import Source
+from .averaging import saved_parameters
 from .checkpoint import SavedModel, save_model
 from .memory import Array
 from .model import Model
@@ -26,7 +29,9 @@ from .tensor_file import require_shapes
 from .training import Standing
 
 REALS = {"f32": F32, "f64": F64}
-BEST, ACCUMULATOR = "best:", "accumulator:"
+BEST, ACCUMULATOR, TRAINED, WATCHED = "best:", "accumulator:", "trained:", "watched:"
+CLOCK = ("step", "update", "pending", "gathered", "norm")
+"""Run-time scalars of which training goes on."""
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -56,6 +61,7 @@ def to_saved(snapshot: Snapshot) -> SavedModel:
     blueprint = snapshot.blueprint
     inference, standing = blueprint.inference, snapshot.standing
     optimizer = {label: snapshot.read(f"state:{label}") for label in sorted(snapshot.begun)} or dict(snapshot.resumed)
+    parameters, trained = saved_parameters(snapshot)
     return SavedModel(
         sources=sources_of(blueprint.unit),
         settings={
@@ -65,12 +71,12 @@ def to_saved(snapshot: Snapshot) -> SavedModel:
             "capacity": blueprint.capacity,
             "origin": snapshot.origin,
         },
-        params=_read(snapshot, "parameter", inference.parameters),
+        params=parameters,
         state=_read(snapshot, "state", inference.states),
         fit=_read(snapshot, "fit", inference.fits) if snapshot.fitted else {},
-        optimizer={**optimizer, **_standing_arrays(snapshot)},
+        optimizer={**optimizer, **{TRAINED + k: v for k, v in trained.items()}, **_standing_arrays(snapshot)},
         vocabularies=snapshot.vocabularies,
-        progress={"epoch": snapshot.epoch, "step": snapshot.step, "seed": snapshot.seed, **_standing_figures(standing)},
+        progress={"epoch": snapshot.epoch, "seed": snapshot.seed, **_clock(snapshot), **_standing_figures(standing)},
     )
 
 
@@ -86,7 +92,7 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str], *, al
     _require(saved.state, states, "states", path, model.capacity)
     if saved.fit:
         _require(saved.fit, inference.fits, "fitted statistics", path)
-    optimizer = {label: value for label, value in saved.optimizer.items() if not label.startswith((BEST, ACCUMULATOR))}
+    optimizer = {label: value for label, value in saved.optimizer.items() if not label.startswith((BEST, ACCUMULATOR, TRAINED, WATCHED))}
     if optimizer:
         wanted = {label: each.type for label, each in model.blueprint.optimizer_states.items()}
         _require(optimizer, wanted, "optimizer states", path)
@@ -99,6 +105,9 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str], *, al
             path,
             model.capacity,
         )
+    trained = {label.removeprefix(TRAINED): value for label, value in saved.optimizer.items() if label.startswith(TRAINED)}
+    if trained:
+        _require(trained, {f"parameter:{k}": v for k, v in parameters.items()}, "trained parameters", path)
     if not allow_nonfinite:
         check_sound(model.blueprint, saved, str(path))
     for kind, values in (("parameter", saved.params), ("state", saved.state), ("fit", saved.fit)):
@@ -106,10 +115,13 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str], *, al
             model.memory.write(f"{kind}:{label}", value)
     model.resume_optimizer(optimizer)
     model.standing = _standing(model, saved, best)
+    model.standing.trained = {key: pack(model.memory.place(key), value) for key, value in trained.items()}
     model.fitted = model.fitted or bool(saved.fit)
     model.vocabularies = {name: list(words) for name, words in saved.vocabularies.items()}
     model.epoch, model.seed = int(saved.progress.get("epoch", 0)), int(saved.progress.get("seed", 0))
-    model.set_runtime(step=saved.progress.get("step", 1), seed=model.seed)
+    model.set_runtime(seed=model.seed, **{name: float(saved.progress[name]) for name in CLOCK if name in saved.progress})
+    if model.standing.watched:
+        model.set_runtime(watched=model.standing.watched[-1])
 
 
 def _read(snapshot: Snapshot, kind: str, labels: Iterable[str]) -> dict[str, Array]:
@@ -128,6 +140,11 @@ def _require(found: Mapping[str, Array], wanted: Mapping[str, TensorType], what:
 # --- how far training is
 
 
+def _clock(snapshot: Snapshot) -> dict[str, int | float]:
+    values = {name: snapshot.clock[name] for name in CLOCK}
+    return {name: int(value) if value.is_integer() else value for name, value in values.items()}
+
+
 def _standing_figures(standing: Standing) -> dict[str, int | float]:
     figures: dict[str, int | float] = {"finished": standing.epochs, "position": standing.position, "stopped": int(standing.stopped)}
     return figures | ({"best": standing.best, "best_epoch": standing.best_epoch} if math.isfinite(standing.best) else {})
@@ -137,6 +154,8 @@ def _standing_arrays(snapshot: Snapshot) -> dict[str, Array]:
     """The best values seen, and in the midst of an epoch what its figures are made of."""
     best = snapshot.standing.best_values.items()
     arrays = {BEST + key: unpack(snapshot.held[key].place, value) for key, value in best}
+    if snapshot.standing.watched:
+        arrays[WATCHED + "values"] = np.asarray(snapshot.standing.watched)
     return arrays | {key: snapshot.read(key) for key in snapshot.held if key.startswith(ACCUMULATOR)}
 
 
@@ -159,7 +178,14 @@ def _standing(model: Model, saved: SavedModel, best: Mapping[str, Array]) -> Sta
         best_epoch=int(figures.get("best_epoch", 0)),
         best_values={key: pack(model.memory.place(key), value) for key, value in best.items()},
         stopped=bool(figures.get("stopped", 0)),
+        watched=_watched(saved.optimizer),
     )
+
+
+def _watched(arrays: Mapping[str, Array]) -> tuple[float, ...]:
+    """The watched figures of all epochs; none when they are no series of numbers."""
+    values = arrays.get(WATCHED + "values")
+    return tuple(map(float, values)) if values is not None and values.ndim == 1 and values.dtype == np.float64 else ()
 
 
 def _has_type(value: Array, kind: TensorType) -> bool:

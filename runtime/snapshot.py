@@ -13,6 +13,7 @@ import numpy as np
 
 from ..compiler.driver import Blueprint
 from ..compiler.kernels.placement import Placement
+from ..compiler.updating import RUNTIME, counter_of
 from .memory import Array, logical
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Snapshot:
     """Values by key (`parameter:dense_1.weight`), the optimizer's among `state:`, and how far training was.
 
     `begun` are the labels of the optimizer's states that have values, `resumed` such values that wait for a place, in logical shapes.
-    `origin` says how the settings were chosen.
+    `clock` are the run-time scalars, `origin` says how the settings were chosen.
     """
 
     blueprint: Blueprint
@@ -48,7 +49,7 @@ class Snapshot:
     fitted: bool
     seed: int
     epoch: int
-    step: int
+    clock: Mapping[str, float]
     standing: Standing
     origin: str
 
@@ -56,6 +57,11 @@ class Snapshot:
         """A value in its logical shape."""
         held = self.held[key]
         return logical(held.place, held.flat, self.blueprint.layout.capacity)
+
+    @property
+    def updates(self) -> int:
+        """How many updates the parameters had had."""
+        return int(self.clock[counter_of(self.blueprint.train_settings)]) - 1
 
     def nonfinite(self) -> Iterator[str]:
         """Keys of the values with a NaN or an infinity; running figures are not asked, which may rightly be infinite."""
@@ -80,7 +86,7 @@ def take(model: Model) -> Snapshot:
         fitted=model.fitted,
         seed=model.seed,
         epoch=model.epoch,
-        step=int(model.runtime("step")),
+        clock={name: model.runtime(name) for name in RUNTIME},
         standing=replace(model.standing),
         origin=model.origin,
     )
@@ -91,7 +97,7 @@ def put_back(model: Model, snapshot: Snapshot) -> None:
     for key, held in snapshot.held.items():
         model.memory.flat(key)[: held.flat.size] = held.flat
     model.epoch, model.standing = snapshot.epoch, replace(snapshot.standing)
-    model.set_runtime(step=snapshot.step)
+    model.set_runtime(**snapshot.clock)
 
 
 def _keys(model: Model) -> list[str]:

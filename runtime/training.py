@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -12,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..compiler.errors import DataError, NonFiniteError, RanvierError
-from ..compiler.frontend.elaborate import apply_function
-from ..compiler.ir.build import Build
-from ..compiler.ir.graph import Graph
 from ..compiler.ir.types import batched
+from .averaging import averages, use_averages, use_trained
 from .data import split_rows
 from .interruption import Interrupted, interruption
 from .memory import Array
+from .stopping import check_criteria, require_watched, should_stop, watched_value
 
 if TYPE_CHECKING:
     from .checkpoints import Checkpoints
@@ -61,7 +61,8 @@ class Standing:
     """How far a fit is: kept by the model, so that it can be saved with it and taken up again to the bit.
 
     `epochs` are finished, `position` rows of the next one are done; `best` is the least watched figure, seen after `best_epoch`, when
-    the model held `best_values`; `stopped` when the criterion ended it.
+    the model held `best_values`; `watched` are the figures of all epochs; `stopped` when a criterion ended it. While the model holds
+    averages, `trained` are the parameters that the updates left.
     """
 
     epochs: int = 0
@@ -70,6 +71,8 @@ class Standing:
     best_epoch: int = 0
     best_values: dict[str, Array] = field(default_factory=dict)
     stopped: bool = False
+    watched: tuple[float, ...] = ()
+    trained: dict[str, Array] = field(default_factory=dict)
 
 
 @dataclass
@@ -95,6 +98,21 @@ class Run:
         """Training rows of an epoch."""
         rows = len(next(iter(self.data.values())))
         return streams(self.model, rows).size if is_streamed(self.model) else rows
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return -(-self.rows // self.model.capacity)
+
+    @property
+    def batches_left(self) -> int:
+        """Batches that the present epoch has still to run."""
+        return -(-(self.rows - self.standing.position) // self.model.capacity)
+
+    @property
+    def updates(self) -> int:
+        """Updates of an epoch, whose last one takes what batches are left."""
+        return max(math.ceil(self.batches / self.model.blueprint.train_settings.accumulate), 1)
 
     @property
     def standing(self) -> Standing:
@@ -129,13 +147,16 @@ def train(
         arrays, held_out = hold_out(arrays, float(share), model.seed, last=is_in_order(model))
     if not model.fitted:
         model.fit_statistics(arrays)
+    check_criteria(model.blueprint)
+    require_watched(model.blueprint, held_out=bool(held_out))
     run = Run(model, arrays, held_out, settings.epochs if epochs is None else epochs, report)
     model.entry("train")
+    use_trained(model)
     if not resume or model.standing.position >= run.rows:
         model.standing = Standing() if not resume else replace(model.standing, position=0)
-    standing, batches = model.standing, -(-run.rows // model.capacity)
-    done = standing.epochs * batches + -(-standing.position // model.capacity)
-    model.set_runtime(steps=model.runtime("step") - 1 - done + batches * run.epochs)
+    standing = model.standing
+    done = standing.epochs * run.updates + -(-standing.position // model.capacity) // settings.accumulate
+    model.set_runtime(steps=model.updates - done + run.updates * run.epochs)
     run.rows_seen = run.rows_before = standing.epochs * run.rows + standing.position
     with interruption(termination=checkpoints is not None) as asked:
         if trap_nan:
@@ -172,9 +193,12 @@ def go_on(run: Run, checkpoints: Checkpoints | None) -> None:
             one_epoch(run)
         if run.trap:
             run.trap.end()
+        use_averages(run.model)
         restore_best(run)
     except BaseException as ending:
         torn = not run.settled or isinstance(ending, NonFiniteError) or type(ending) is KeyboardInterrupt
+        if not torn:
+            use_averages(run.model)
         if checkpoints is not None and not torn:
             checkpoints.finish(run.model)
         raise
@@ -213,17 +237,24 @@ def hold_out(arrays: dict[str, Array], share: float, seed: int, *, last: bool = 
     return next(taken), next(taken)
 
 
+def epoch_order(model: Model, data: Mapping[str, Array], *, anew: bool = True) -> Array:
+    """The order of the rows of the model's next epoch, or (not `anew`) of the one that it is in."""
+    rows = len(next(iter(data.values())))
+    model.set_runtime(epoch=model.epoch)
+    if not is_streamed(model):
+        return np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(rows).astype(np.int64)
+    if anew:
+        model.begin_streams()
+    return streams(model, rows)
+
+
 def begin_epoch(run: Run) -> Array:
     """The order of the rows, by seed and epoch only; at the beginning of an epoch its figures and streams begin too."""
     model = run.model
-    if is_streamed(model):
-        order = streams(model, len(next(iter(run.data.values()))))
-        if run.standing.position == 0:
-            model.begin_streams()
-    else:
-        order = np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(run.rows).astype(np.int64)
-    model.set_runtime(epoch=model.epoch)
+    order = epoch_order(model, run.data, anew=run.standing.position == 0)
     stage = model.blueprint.objective.progress
+    if run.standing.position == 0:
+        model.set_runtime(norm=0)
     if stage is not None and run.standing.position == 0:
         model.reset(stage)
     return order
@@ -237,7 +268,9 @@ def one_epoch(run: Run) -> None:
         batches = min(run.turn, *(each.batches(model) for each in run.companions))
         end = min(position + batches * batch, run.rows)
         before, run.settled = time.perf_counter(), False
+        model.set_runtime(left=run.batches_left)
         model.run_epoch("train", run.data, order, position, end, batch)
+        model.set_runtime(left=math.inf)
         spent = time.perf_counter() - before
         run.rows_seen += end - position
         run.standing.position = position = end
@@ -274,22 +307,31 @@ def finish_epoch(run: Run) -> None:
     figures = running(run, run.rows)
     if not np.isfinite(figures.get("loss", 0.0)):
         raise diverged(run, figures["loss"])
-    checked = run.model.evaluate_arrays(run.held_out) if run.held_out else {}
-    single = {name: value for name, value in checked.items() if isinstance(value, float)}
+    with averages(run.model):
+        checked = run.model.evaluate_arrays(run.held_out) if run.held_out else {}
+        single = {name: value for name, value in checked.items() if isinstance(value, float)}
+        value = watched_value(run.model.blueprint, figures, single)
+        run.standing.watched = (*run.standing.watched, value)
+        run.model.set_runtime(watched=value)
+        remember_best(run, value)
     run.history.append({**figures, **{f"validation_{name}": value for name, value in single.items()}})
-    value = single.get("loss", figures.get("loss", 0.0))
-    standing = run.standing
-    if value < standing.best:
-        standing.best, standing.best_epoch = value, standing.epochs
-        if run.model.blueprint.train_settings.stop is not None:
-            standing.best_values = {k: run.model.memory.flat(k).copy() for k in run.model.blueprint.inference.variables}
     # Before the report, which may end the fit by an exception: the fit taken up again must not ask another epoch later.
-    standing.stopped = run.model.blueprint.train_settings.stop is not None and should_stop(run)
+    gradient = run.model.runtime("norm") / run.updates
+    run.standing.stopped = should_stop(run.model.blueprint, run.standing.watched, gradient)
     run.settled = True
     for each in run.companions:
         each.follow(run.model, epoch_ended=True)
     if run.report:
         run.report(progress(run, run.rows, figures, single, finished=True))
+
+
+def remember_best(run: Run, value: float) -> None:
+    """Keep what the model holds when it is the best one yet, and a criterion may end training."""
+    standing = run.standing
+    if value < standing.best:
+        standing.best, standing.best_epoch = value, standing.epochs
+        if run.model.blueprint.train_settings.stop:
+            standing.best_values = {k: run.model.memory.flat(k).copy() for k in run.model.blueprint.inference.variables}
 
 
 def diverged(run: Run, loss: float) -> NonFiniteError:
@@ -299,17 +341,6 @@ def diverged(run: Run, loss: float) -> NonFiniteError:
     epoch, step = run.model.epoch, int(run.model.runtime("step")) - 1
     mend = "lower the learning rate or check the data's scale; `--trap-nan` finds the operation"
     return NonFiniteError(f"error non-finite: the loss is {loss} in epoch {epoch}, after step {step} at the latest: {mend}", step, epoch)
-
-
-def should_stop(run: Run) -> bool:
-    """Ask the criterion of the `train` block."""
-    settings = run.model.blueprint.train_settings
-    last = run.history[-1]
-    value = last.get("validation_loss", last.get("loss", 0.0))
-    build = Build(Graph("criterion"), run.model.blueprint.real)
-    values = [run.standing.epochs, value, run.standing.best, run.standing.best_epoch]
-    done = apply_function(run.model.blueprint.unit.library, build, settings.stop, values, {}, settings.place)
-    return done.value is True
 
 
 def restore_best(run: Run) -> None:

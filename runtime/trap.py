@@ -150,6 +150,7 @@ def _found(run: training.Run, bad: str) -> NonFiniteError:
             key, memory = node.op.key, model.memory
             values = run.data[node.op.label][rows] if node.op.kind == "input" else memory.read(key)
             sources[key] = values[: len(rows)] if node.op.kind != "input" and memory.is_batched(key) else values
+    sources["runtime:left"] = np.asarray(float(run.batches_left))
     wanted = ["output:loss", *(name for name in graph.outputs if name.startswith(("parameter:", "state:")))]
     try:
         birth = first_nonfinite(graph, sources, wanted, rows=len(rows))

@@ -223,7 +223,7 @@ def chosen(base: Blueprint, settings: Mapping[str, Setting], numbers: Mapping[st
     """The blueprint with settings of a trial, `numbers` of them known at run time only."""
     own, overrides = split_settings(dict(settings))
     made = make_blueprint(base.unit, own, overrides, capacity=base.capacity, real=base.real, target=base.target)
-    live: dict[str, Value] = {name: Live(name, value) for name, value in (numbers or {}).items() if name not in FIXED}
+    live: dict[str, Value] = {name: Live(name, value) for name, value in (numbers or {}).items() if not is_fixed(name)}
     return replace(
         base,
         settings={**base.settings, **made.settings, **{k: v for k, v in live.items() if k in own}},
@@ -232,8 +232,13 @@ def chosen(base: Blueprint, settings: Mapping[str, Setting], numbers: Mapping[st
     )
 
 
-FIXED = frozenset({"train.batch", "train.epochs", "train.seed", "train.validate", "data.test"})
-"""Numbers that Python reads before anything runs."""
+FIXED = frozenset({"train.batch", "train.accumulate", "train.epochs", "train.seed", "train.validate", "train.stop", "data.test"})
+"""Numbers that Python reads before anything runs, and owners of such numbers."""
+
+
+def is_fixed(name: str) -> bool:
+    """Whether a setting, by its dotted name, is none of the compiled programs' business."""
+    return any(name == each or name.startswith(f"{each}.") for each in FIXED)
 
 
 # --- the study

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from programs import ROWS, Program, programs
-from ranvier.compiler.driver import RUNTIME
 from ranvier.compiler.ir.evaluate import evaluate
 from ranvier.compiler.ir.graph import Graph
+from ranvier.compiler.updating import RUNTIME
 
 import ranvier as rv
 

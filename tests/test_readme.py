@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ranvier.runtime.checking import check
 from ranvier.runtime.cli.application import VERBS
+from ranvier.runtime.opening import open_blueprint
 from repository import EXAMPLES, ROOT
 
 import ranvier as rv
@@ -32,8 +34,13 @@ def test_the_optimizer_is_that_of_the_library() -> None:
     assert blocks("nn")[1].strip() in library
 
 
+def test_the_settings_of_training_go_with_the_model() -> None:
+    model = blocks("nn")[0].partition("train {")[0]
+    check(open_blueprint(f"{model}\n{blocks('nn')[2]}"))
+
+
 def test_the_block_is_that_of_the_example() -> None:
-    assert blocks("nn")[2].strip() in (EXAMPLES / "resnet20.nn").read_text(encoding="utf-8")
+    assert blocks("nn")[3].strip() in (EXAMPLES / "resnet20.nn").read_text(encoding="utf-8")
 
 
 def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ REFERENCE = ROOT / "grammar" / "reference.md"
 FENCE = re.compile(r"^```nn(?: +([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LIBRARY = re.compile(r"(<!-- library[^\n]*-->\n).*?(<!-- end of library -->)", re.DOTALL)
 CODE = re.compile(r"(?:refuse|report|Diagnostic|_refusal)\(\s*\"([a-z0-9-]+)\"|code=\"([a-z0-9-]+)\"")
-MODEL = "input x: f32[4]\ntarget y: class[3]\nz = x -> dense(3)\npredict z\nloss cross_entropy(z, y)"
+MODEL = "input x: f32[4]\ntarget y: class[3]\nz = x -> dense(3)\npredict z\nloss cross_entropy(z, y)\nmetric accuracy(z, y)"
 EXAMPLES = [(m[1] or "", m[2]) for m in FENCE.finditer(REFERENCE.read_text(encoding="utf-8"))]
 
 

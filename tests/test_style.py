@@ -40,9 +40,12 @@ ONLY_IN = {
 
 
 DEFINED = re.compile(r"^(?:layer|cell|fn|optimizer|schedule) (\w+)\(", re.MULTILINE)
-LIBRARY = ("layers", "activations", "losses", "metrics", "optimizers", "schedules", "preprocessing")
-OTHER_MEANINGS = {"constant", "reshape", "step", "progress"}
-"""Names of the library that are also an operation of the compiler, a count of training steps, or an English word."""
+LIBRARY = (
+    "layers", "activations", "losses", "metrics", "optimizers", "schedules", "preprocessing", "regularisers", "clipping", "averaging",
+    "stopping",
+)  # fmt: skip
+OTHER_MEANINGS = {"constant", "reshape", "step", "progress", "clip", "after"}
+"""Names of the library that are also an operation of the compiler, a setting, a count of training steps, or an English word."""
 
 
 def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -42,7 +42,7 @@ def _setting(library: Library, block: Block, setting: Setting, model: Definition
     known = (*DATA_SETTINGS, *fields) if block.kind == "data" else KNOWN[block.kind]
     if name not in known:
         return [] if block.kind == "data" and model is None else [_unknown(block, setting, known)]
-    if block.kind == "tune":
+    if block.kind == "tune" or name == "watch":  # names of figures, which the model has
         return []
     library.space = SPACES.get(name, "")
     try:

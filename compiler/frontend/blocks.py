@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -15,16 +17,32 @@ from ..source import Span
 from .context import Context, Refused
 from .elaborate import Elaborator
 from .library import Library
-from .syntax import Block, Call, Expression, Name, Setting
+from .syntax import Block, Call, Expression, Listing, Name, Setting, String
 from .values import Function, Instance, Scope, Value, describe, with_article
 
 SPACES = {"optimizer": "optimizer", "schedule": "schedule"}
 KNOWN = {
-    "train": ("optimizer", "schedule", "regularize", "batch", "epochs", "validate", "stop", "seed"),
+    "train": (
+        "optimizer",
+        "schedule",
+        "regularize",
+        "clip",
+        "average",
+        "batch",
+        "accumulate",
+        "epochs",
+        "validate",
+        "watch",
+        "stop",
+        "seed",
+    ),
     "data": ("source", "features", "target", "test", "window", "stride", "missing", "validate", "split", "stratify", "group", "time"),
     "tune": ("folds", "trials", "best", "search"),
 }
 DEFAULTS = "defaults.nn"
+SEVERAL = ("regularize", "clip", "stop")
+"""Settings of a `train` block that take one call or a list of them."""
+WATCHED = re.compile(r"(max|min)\((\w+)\)")
 ROW_SETTINGS = ("test", "window", "stride")
 """Numbers of a `data` block that say which rows are samples."""
 DATA_SETTINGS = ("source", *ROW_SETTINGS, "missing")
@@ -32,17 +50,43 @@ DATA_SETTINGS = ("source", *ROW_SETTINGS, "missing")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What a `train` block says, defaults filled in. `validate` is the share of the training rows held out."""
+    """What a `train` block says, defaults filled in. `validate` is the share of the training rows held out.
+
+    Gradients of `accumulate` batches make one update; `watch` is the figure of `stop` and the schedule, `min(loss)` or `max(accuracy)`.
+    """
 
     optimizer: Instance
     schedule: Instance
-    regularize: Instance | None
-    stop: Instance | None
+    regularize: tuple[Instance, ...]
+    clip: tuple[Instance, ...]
+    average: Instance | None
+    stop: tuple[Instance, ...]
     batch: int
+    accumulate: float
     epochs: int
     validate: float
+    watch: str
     seed: int
     place: Span
+
+    @property
+    def watched(self) -> tuple[str, float]:
+        """The figure that is watched, and the factor that makes smaller ones better."""
+        found = WATCHED.fullmatch(self.watch)
+        assert found is not None
+        return found[2], -1.0 if found[1] == "max" else 1.0
+
+    @property
+    def needs_norm(self) -> bool:
+        """Whether a criterion asks for the norm of the gradient, its second argument."""
+        return any(map(_asks_norm, self.stop))
+
+
+def _asks_norm(criterion: Instance) -> bool:
+    """A name that begins with `_` is not read; a criterion made of others asks for what they ask for."""
+    inputs = criterion.function.definition.inputs or ()
+    parts = [value for value in criterion.settings.values() if isinstance(value, Instance)]
+    return any(map(_asks_norm, parts)) if parts else len(inputs) > 1 and not inputs[1].name.id.startswith("_")
 
 
 @dataclass(frozen=True)
@@ -75,13 +119,21 @@ class _Reader:
     def evaluate(self, setting: Setting) -> Value:
         """The value of a setting; optimizers and schedules are looked up in their own space first."""
         library, self.path = self.elaborator.library, ""
+        if setting.name.id == "watch":
+            return setting.value.span.text.replace(" ", "") if not isinstance(setting.value, String) else setting.value.value
         library.space = SPACES.get(setting.name.id, "")
         try:
-            value = self.elaborator.evaluate(setting.value, Scope())
-            if isinstance(value, Function) and value.definition.settings is not None:
-                value = self.elaborator.make(value, ([], {}), setting.value, Scope())
+            return self.made(self.elaborator.evaluate(setting.value, Scope()), setting.value)
         finally:
             library.space = ""
+
+    def made(self, value: Value, site: Expression) -> Value:
+        """A value with what was given by its name alone made with its defaults."""
+        if isinstance(value, tuple):
+            sites = site.items if isinstance(site, Listing) else (site,) * len(value)
+            return tuple(self.made(each, place) for each, place in zip(value, sites, strict=True))
+        if isinstance(value, Function) and value.definition.settings is not None:
+            return self.elaborator.make(value, ([], {}), site, Scope())
         return value
 
     def override(self, path: str, value: Value) -> Value:
@@ -89,11 +141,11 @@ class _Reader:
         if path in self.overrides:
             self.used.add(path)
             value, self.path = self.overrides[path], path
-        if isinstance(value, Instance):
-            for name in value.settings:
-                if f"{path}.{name}" in self.overrides:
-                    self.used.add(f"{path}.{name}")
-                    value.settings[name] = self.overrides[f"{path}.{name}"]
+        for each, owner in nested(path, value):
+            for name in each.settings:
+                if f"{owner}.{name}" in self.overrides:
+                    self.used.add(f"{owner}.{name}")
+                    each.settings[name] = self.overrides[f"{owner}.{name}"]
         return value
 
     def refuse(self, code: str, message: str, place: Span) -> NoReturn:
@@ -106,6 +158,8 @@ class _Reader:
         """A number in the range of a setting."""
         low, high, whole = RANGES[name]
         kind = int if whole else (int, float)
+        if value == high == math.inf:
+            return math.inf
         if isinstance(value, float) and whole and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
@@ -115,8 +169,20 @@ class _Reader:
         return value
 
 
+def nested(path: str, value: Value) -> Iterator[tuple[Instance, str]]:
+    """The calls of a setting, each with its dotted name: of a list `regularize.l2`, of a call's argument `stop.first`."""
+    if isinstance(value, Instance):
+        yield value, path
+    parts = value.settings.items() if isinstance(value, Instance) else ()
+    listed = [(each.function.name, each) for each in value if isinstance(each, Instance)] if isinstance(value, tuple) else []
+    for name, part in (*parts, *listed):
+        if isinstance(part, Instance):
+            yield from nested(f"{path}.{name}", part)
+
+
 RANGES: dict[str, tuple[float, float, bool]] = {
     "batch": (1, 2**24, True),
+    "accumulate": (1, math.inf, True),
     "epochs": (0, 10**9, True),
     "validate": (0, 0.9, False),
     "seed": (0, 2**32 - 1, True),
@@ -149,9 +215,12 @@ def read_train(library: Library, blocks: Mapping[str, Block], overrides: Mapping
     unused = [k for k in overrides if k.startswith("train.") and k not in reader.used]
     if unused:
         known = [f"train.{k}" for k in KNOWN["train"]]
-        known += [f"train.{k}.{name}" for k, value in values.items() if isinstance(value, Instance) for name in value.settings]
+        known += [f"{owner}.{each}" for k, value in values.items() for call, owner in nested(f"train.{k}", value) for each in call.settings]
         raise RanvierError(f"no setting is called `{unused[0]}`" + (f"; {hint}" if (hint := did_you_mean(unused[0], known)) else ""))
     reader.context.finish()
+    for name in SEVERAL:
+        given = values.get(name, ())
+        values[name] = given if isinstance(given, tuple) else (given,)
     return TrainSettings(place=block.span, **{k: values.get(k) for k in KNOWN["train"]})  # type: ignore[arg-type]
 
 
@@ -167,6 +236,12 @@ def _accepted(reader: _Reader, name: str, value: Value, place: Span) -> Value:
     """The value of a setting of a train block, if it is of the kind that the setting takes."""
     if name in RANGES:
         return reader.number(name, value, place)
+    if name in SEVERAL and isinstance(value, tuple):
+        return tuple(_accepted(reader, name, each, place) for each in value)
+    if name == "watch":
+        if isinstance(value, str) and WATCHED.fullmatch(value):
+            return value
+        reader.refuse("bad-setting", "say what to watch: `min(loss)`, or the name of a metric, such as `max(accuracy)`", place)
     if not isinstance(value, Instance):
         reader.refuse("type-mismatch", f"`{name}` is a call such as `{_example(name)}`, not {describe(value)}", place)
     wanted = SPACES.get(name, "fn")
@@ -182,7 +257,17 @@ def _spell(number: float) -> str:
 
 
 def _example(name: str) -> str:
-    return {"optimizer": "adam(lr = 1e-3)", "schedule": "cosine(warmup = 5%)", "regularize": "l2(1e-4)"}.get(name, "patience(5)")
+    return EXAMPLES[name]
+
+
+EXAMPLES = {
+    "optimizer": "adam(lr = 1e-3)",
+    "schedule": "cosine(warmup = 5%)",
+    "regularize": "l2(1e-4)",
+    "clip": "clip_norm(1)",
+    "average": "ema(0.999)",
+    "stop": "patience(5)",
+}
 
 
 def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[str, Value], names: tuple[str, ...]) -> DataSettings:

@@ -590,8 +590,7 @@ def apply_function(
     definition, site = instance.function.definition, place if is_standard(instance.span.source) else instance.span
     scope = Scope({**names, **{name: in_graph(context, each) for name, each in instance.settings.items()}})
     elaborator.instances.append(Instance(instance.function, instance.settings, path, site))
-    labelled = [elaborator.unnamed(a.node) if isinstance(a, Tensor) else a for a in arguments]
-    given: Arguments = ([(in_graph(context, a), site) for a in labelled], {})
+    given: Arguments = ([(_given(elaborator, a), site) for a in arguments], {})
     result: Value = None
     try:
         with context.stack(site), context.call(definition.name.id, site, definition.span):
@@ -601,6 +600,13 @@ def apply_function(
         pass
     context.finish()
     return Application(result, context.states)
+
+
+def _given(elaborator: Elaborator, value: Value) -> Value:
+    """An argument from outside: the axes of its tensors labelled apart, a number of the run time as the scalar that holds it."""
+    if isinstance(value, tuple):
+        return tuple(_given(elaborator, each) for each in value)
+    return elaborator.unnamed(value.node) if isinstance(value, Tensor) else in_graph(elaborator.context, value)
 
 
 def in_graph(context: Context, value: Value) -> Value:

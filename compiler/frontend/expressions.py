@@ -486,7 +486,7 @@ class Expressions:
                 self.context.refuse("not-callable", f"{describe(target)} cannot be called", site.span)
 
     def with_settings(self, expression: With, scope: Scope) -> Value:
-        """A layer with options of its own: `name`, and penalties on its parameters."""
+        """A layer with options of its own: `name`, and regularisers of its parameters."""
         layer = self.evaluate(expression.layer, scope)
         if isinstance(layer, Function) and layer.definition.settings is not None:
             layer = self.make(layer, ([], {}), expression.layer, scope)
@@ -499,12 +499,34 @@ class Expressions:
             option = self.library.lookup(argument.name)
             if argument.name == "name":
                 self.rename(layer, self.evaluate(argument.value, scope), argument.span)
+            elif argument.name == "rate":
+                layer.options[argument.name] = self.factor(argument.value, scope)
+            elif argument.name == "regularize":
+                layer.options[argument.name] = self.regularisers(argument.value, scope)
             elif option is None or option.definition.kind != "fn" or not option.definition.settings:
                 hint = did_you_mean(argument.name, layer_settings())
                 self.context.refuse("unknown-setting", f"`{argument.name}` is no setting of a layer", argument.span, help=hint)
             else:
                 layer.options[argument.name] = self.known(argument.value, scope)
         return layer
+
+    def factor(self, expression: Expression, scope: Scope) -> float:
+        """What the learning rate of a layer is multiplied by: a number of at least 0."""
+        value = self.known(expression, scope)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            shown = value if isinstance(value, int | float) else describe(value)
+            self.context.refuse("type-mismatch", f"`rate` is a factor of the learning rate, at least 0, not {shown}", expression.span)
+        return value
+
+    def regularisers(self, expression: Expression, scope: Scope) -> tuple[Instance, ...]:
+        """One call such as `l2(1e-4)`, or a list of them."""
+        value = self.known(expression, scope)
+        several = value if isinstance(value, tuple) else (value,)
+        made = tuple(each for each in several if isinstance(each, Instance) and each.function.definition.kind == "fn")
+        if len(made) < len(several):
+            message = f"`regularize` is a call such as `l2(1e-4)`, or a list of them, not {describe(value)}"
+            self.context.refuse("type-mismatch", message, expression.span)
+        return made
 
     def rename(self, layer: Instance, value: Value, place: Span) -> None:
         """Give a layer the name a person chose."""

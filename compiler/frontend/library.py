@@ -19,6 +19,8 @@ from .values import Function
 DEFINITION = re.compile(r"^(model|layer|cell|fn|optimizer|schedule)\s+([A-Za-z_][A-Za-z_0-9]*)", re.MULTILINE)
 SPACES = ("", "optimizer", "schedule")
 PENALTIES = "stdlib/regularisers.nn"
+LAYER_SETTINGS = ("name", "rate", "regularize")
+"""What may follow `with` beside the names of regularisers."""
 
 Reader = Callable[[str], Source]
 
@@ -30,6 +32,11 @@ class Part:
     source: Source
     start: int
     end: int
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the definition has two argument lists."""
+        return ")(" in self.source.text[self.start : self.end].partition("\n")[0]
 
 
 @functools.cache
@@ -62,8 +69,8 @@ def standard_names() -> dict[tuple[str, str], Part]:
 
 
 def layer_settings() -> list[str]:
-    """What may follow `with`, for hints: `name`, and the penalties of the standard library."""
-    return ["name", *(name for (_, name), part in standard_names().items() if part.source.name == PENALTIES)]
+    """What may follow `with`, for hints: the compiler's words, and the regularisers of the standard library."""
+    return [*LAYER_SETTINGS, *(name for (_, name), part in standard_names().items() if part.source.name == PENALTIES and part.is_made)]
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from . import primitives
 from .calls import check_call, piped_into
 from .expressions import CONSTANTS
 from .lengths import is_length
-from .library import Library, layer_settings
+from .library import LAYER_SETTINGS, Library, layer_settings
 from .limits import MAX_ERRORS
 from .patterns import ELEMENT_TYPES
 from .references import bindings, evaluated, every, nodes
@@ -51,7 +51,7 @@ from .syntax import (
 from .unused import unused
 from .values import describe, with_article
 
-RUNTIME_NAMES = ("step", "steps", "epoch")
+RUNTIME_NAMES: dict[str, tuple[str, ...]] = {"optimizer": ("step", "steps", "epoch"), "schedule": ("step", "steps", "epoch", "watched")}
 
 _PLACES: dict[type[Statement], tuple[str, tuple[str, ...]]] = {
     Input: ("input", ("model",)),
@@ -61,8 +61,8 @@ _PLACES: dict[type[Statement], tuple[str, tuple[str, ...]]] = {
     Metric: ("metric", ("model",)),
     Param: ("param", ("model", "layer", "cell")),
     Fit: ("fit", ("model", "layer")),
-    State: ("state", ("model", "layer", "cell", "optimizer")),
-    NextState: ("next", ("model", "layer", "cell", "optimizer")),
+    State: ("state", ("model", "layer", "cell", "optimizer", "schedule")),
+    NextState: ("next", ("model", "layer", "cell", "optimizer", "schedule")),
     Return: ("return", ("layer", "cell", "fn", "optimizer", "schedule")),
 }
 
@@ -100,7 +100,7 @@ class Body:
     def known(self) -> frozenset[str]:
         """Names that need no binding here; optimizers and schedules are known in blocks alone."""
         kind = self.definition.kind if self.definition else ""
-        runtime = RUNTIME_NAMES if kind in ("optimizer", "schedule") else ()
+        runtime = RUNTIME_NAMES.get(kind, ())
         defined = self.library.names() if self.definition is None else self.library.names_in("")
         return frozenset({"training", *defined, *primitives.TABLE, *CONSTANTS, *runtime})
 
@@ -262,7 +262,7 @@ class Body:
 
     def known_elsewhere(self, name: str) -> str | None:
         """Why a name that exists elsewhere does not exist here."""
-        if name in RUNTIME_NAMES:
+        if name in RUNTIME_NAMES["optimizer"]:
             return f"`{name}` is known in the bodies of optimizers and schedules, which may hand it on as an argument"
         found = self.library.lookup(name)
         return f"{describe(found)} stands in a `train` block" if found else None
@@ -279,11 +279,11 @@ class Body:
             )
 
     def options(self, node: With) -> None:
-        """`with` takes `name` and penalties of the library."""
+        """`with` takes `name`, `rate`, regularisers of the library by name, and `regularize`."""
         for option in node.settings:
             found = self.library.lookup(option.name or "")
             penalty = found is not None and found.definition.kind == "fn" and bool(found.definition.settings)
-            if option.name != "name" and not penalty:
+            if option.name not in LAYER_SETTINGS and not penalty:
                 known = layer_settings()
                 mend = did_you_mean(option.name or "", known) or f"the settings are {', '.join(f'`{k}`' for k in known)}"
                 self.report("unknown-setting", f"`{option.name}` is no setting of a layer", option.span, help=mend)

@@ -14,7 +14,7 @@ def spell(value: Value) -> str:
             return "true" if value else "false"
         case int():
             return str(value)
-        case float() if math.isfinite(value):
+        case float() if not math.isnan(value):
             return repr(value)
         case str():
             return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'

@@ -24,6 +24,7 @@ INTERRUPTED = 130
     "-o", "output", metavar="MODEL", type=click.Path(path_type=Path, dir_okay=False), help="Where to save.  [default: NAME.safetensors]"
 )
 @set_option()
+@click.option("--find-lr", is_flag=True, help="Do not train: look for a learning rate, with a table and a picture (-o, else NAME.lr.svg).")
 @click.option("--resume", is_flag=True, help="Go on from the saved model; the result is the same, to the bit, as without the interruption.")
 @every_option()
 @click.option(
@@ -39,6 +40,7 @@ def command(
     data: Path | None,
     output: Path | None,
     settings: tuple[tuple[str, str], ...],
+    find_lr: bool,
     resume: bool,
     every: str,
     trap_nan: bool,
@@ -58,6 +60,11 @@ def command(
 
     blueprint = blueprint_of(file, settings, seed)
     path = data_path(blueprint, data)
+    if find_lr:
+        from .rate import show_rate
+
+        show_rate(blueprint, path, output, threads)
+        return
     target = output or Path(f"{blueprint.unit.model.name.id}.safetensors")
     _require_writable(target)
     model = Model(make_room(blueprint, path), threads=threads)

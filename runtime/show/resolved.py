@@ -155,7 +155,7 @@ def _train_block(blueprint: Blueprint) -> str:
         return ""
     settings = blueprint.train_settings
     values = {name: getattr(settings, name) for name in KNOWN["train"] if hasattr(settings, name)}
-    lines = [f"    {name} = {spell(value)}" for name, value in values.items() if value is not None]
+    lines = [f"    {name} = {spell(value)}" for name, value in values.items() if value not in (None, ())]
     return "\n".join(["train {", *lines, "}"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,12 @@ OPTIMIZERS: dict[str, Any] = {
     "adagrad(lr = 1e-2)": lambda p: torch.optim.Adagrad(p, lr=1e-2),
     "adadelta(lr = 1)": lambda p: torch.optim.Adadelta(p, lr=1),
     "adam(lr = 1e-3)": lambda p: torch.optim.Adam(p, lr=1e-3),
+    "rmsprop(lr = 1e-3, centered = true)": lambda p: torch.optim.RMSprop(p, lr=1e-3, centered=True),
+    "amsgrad(lr = 1e-2)": lambda p: torch.optim.Adam(p, lr=1e-2, amsgrad=True),
+    "adamax(lr = 2e-3)": lambda p: torch.optim.Adamax(p, lr=2e-3),
+    "radam(lr = 1e-3)": lambda p: torch.optim.RAdam(p, lr=1e-3),
+    "nadam(lr = 2e-3)": lambda p: torch.optim.NAdam(p, lr=2e-3),
+    "nadam(lr = 1e-3, momentum_decay = 0)": lambda p: torch.optim.NAdam(p, lr=1e-3, momentum_decay=0),
     "adamw(lr = 1e-3, decay = 0.05)": lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.05),
 }
 
@@ -90,6 +97,16 @@ def test_loss_and_every_gradient(activation: str, dtype: str) -> None:
     np.testing.assert_allclose(model.loss(batch), value.item(), atol=TOLERANCE[dtype])
 
 
+@pytest.fixture
+def scalars(dtype: str) -> Iterator[None]:
+    """PyTorch keeps scalars of its own, such as NAdam's product of momenta, in its default type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64 if dtype == "f64" else torch.float32)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.usefixtures("scalars")
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_twenty_steps_of_an_optimizer(optimizer: str, dtype: str) -> None:
@@ -110,6 +127,10 @@ LOSSES: dict[str, tuple[str, Any]] = {
     "mae(x -> dense(4), t)": ("f32[4]", lambda z, t: F.l1_loss(z, t)),
     "huber(x -> dense(4), t, delta = 0.7)": ("f32[4]", lambda z, t: F.huber_loss(z, t, delta=0.7)),
     "binary_cross_entropy(x -> dense(4), t)": ("f32[4]", lambda z, t: F.binary_cross_entropy_with_logits(z, t)),
+    "binary_cross_entropy(x -> dense(4), t, smoothing = 0.1)": (
+        "f32[4]",
+        lambda z, t: F.binary_cross_entropy_with_logits(z, 0.9 * t + 0.05),
+    ),
     "poisson(x -> dense(4), t)": ("f32[4]", lambda z, t: F.poisson_nll_loss(z, t)),
     "kl_divergence(log_softmax(x -> dense(4)), t)": ("f32[4]", lambda z, t: F.kl_div(torch.log_softmax(z, 1), t, reduction="batchmean")),
     "cross_entropy_probabilities(x -> dense(4), t)": ("f32[4]", lambda z, t: F.cross_entropy(z, t)),
@@ -149,7 +170,7 @@ def test_layernorm_and_penalties() -> None:
         input x: f32[6]
         target t: f32[4]
         h = x -> dense(8) -> layernorm -> relu
-        loss mse(h -> dense(4) with l1 = 0.02, t)
+        loss mse(h -> dense(4) with regularize = l1(0.02, biases = true), t)
     }
     train { batch = 10 ; regularize = l2(0.01) }
     """

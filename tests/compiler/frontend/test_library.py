@@ -79,12 +79,15 @@ def applications(definition: Definition) -> Iterator[str]:
     head = definition.name.id
     for values in product(product(*settings), product(*inputs)):
         made, applied = (", ".join(v) for v in values)
-        yield f"{head}({made})({applied})" if definition.settings is not None else f"{head}({applied})"
+        call = f"{head}({made})({applied})" if definition.settings is not None else f"{head}({applied})"
+        yield from (call, f"{call}[0]")
 
 
 def setting_choices(parameter: Parameter) -> list[str]:
     if parameter.type is not None:
         return input_choices(parameter)
+    if parameter.name.id in ("first", "second"):
+        return ["reach(2)"]
     return ["2", "0.5", "[4, 2]", "dense(8)", "simple(8)", "relu", "rnn(2)"]
 
 
@@ -92,7 +95,7 @@ def input_choices(parameter: Parameter, time: int = 0) -> list[str]:
     """Inputs of the model that a pattern takes with `time` axes more; without a pattern also lists, numbers and steps of training."""
     pattern = parameter.type
     if pattern is None:
-        return ["vector", "[4, 4]", "image", "0.5", "index", "bit", "matrix", "number"]
+        return ["vector", "[4, 4]", "image", "0.5", "true", "index", "bit", "matrix", "number", "[vector, matrix]"]
     if pattern.dtype == "class":
         return ["index"]
     fixed = [d for d in pattern.dims or () if not isinstance(d, Ellipsis)]
