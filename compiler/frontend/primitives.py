@@ -259,6 +259,10 @@ def _shape_of(e: Expressions, a: Bound) -> Value:
     return e.context.body(a.tensor("x"))
 
 
+def _classes(e: Expressions, a: Bound) -> Value:
+    return a.tensor("x").classes or 0
+
+
 def _float(e: Expressions, a: Bound) -> Value:
     x = a.tensor("x")
     return Tensor(e.context.build.cast(x.node, e.context.real), x.axes)
@@ -325,6 +329,7 @@ TABLE: dict[str, Signature] = {
     "pow": Signature(("a", "b"), 2, lambda e, a: e.elementwise("pow", a.tensor("a"), a.tensor("b"))),
     "size": Signature(("x", "over"), 1, _size),
     "shape": Signature(("x",), 1, _shape_of),
+    "classes_of": Signature(("x",), 1, _classes),
     "float": Signature(("x",), 1, _float),
     "int": Signature(("x",), 1, _int),
     "product": Signature(("values",), 1, _product),
