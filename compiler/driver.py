@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -143,6 +144,14 @@ class Blueprint:
     def data_settings(self) -> DataSettings:
         """The `data` block."""
         return read_data(self.unit.library, self.unit.blocks, self.overrides, tuple(self.inference.fields))
+
+    def reread(self, overrides: Mapping[str, Value]) -> Blueprint:
+        """The same programs with other settings of blocks, of which they know nothing (`UNCOMPILED`)."""
+        made = copy(self)
+        made.overrides = overrides
+        for name in ("train_settings", "data_settings"):
+            made.__dict__.pop(name, None)
+        return made
 
     @property
     def live(self) -> tuple[Live, ...]:

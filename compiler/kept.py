@@ -21,6 +21,7 @@ from .backend import cache
 from .backend.executable import Executable, body_symbol, epoch_symbol, link
 from .backend.program import Native, build
 from .driver import Blueprint
+from .frontend.blocks import UNCOMPILED
 from .frontend.spelling import spell
 from .ir.types import BATCH, DTYPES
 from .kernels.placement import Placement
@@ -61,7 +62,7 @@ def _key(blueprint: Blueprint, name: str, threads: int) -> str:
     parts = {
         "sources": [library.file.source.text, *(f"{path}\0{source.text}" for path, source in library.sources.items())],
         "settings": {key: spell(value) for key, value in blueprint.settings.items()},
-        "overrides": {key: spell(value) for key, value in blueprint.overrides.items()},
+        "overrides": {key: spell(value) for key, value in blueprint.overrides.items() if not UNCOMPILED.fullmatch(key)},
         "decisions": [*blueprint.inference.decisions, *blueprint.training.decisions],
         "rows": blueprint.rows,
         "real": str(blueprint.real),

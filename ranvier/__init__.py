@@ -25,7 +25,7 @@ from ranvier.compiler.errors import CheckpointError, DataError, NonFiniteError, 
 if TYPE_CHECKING:
     from ranvier.runtime.cross_validation import Validation
     from ranvier.runtime.model import Model
-    from ranvier.runtime.tuning import Tuned
+    from ranvier.runtime.tuning.face import Tuned
 
 __all__ = [
     "CheckpointError",
@@ -91,13 +91,13 @@ def cross_validate(
     Statistics are fitted on training rows alone. A single class target is stratified; rows with the same entry of `groups` [rows]
     stay together. Other arguments are those of `compile` and `Model.fit`. Raises DataError for too few rows.
     """
-    import numpy as np
-
     from ranvier.runtime.cross_validation import cross_validate as validate
+    from ranvier.runtime.cross_validation import groups_given
     from ranvier.runtime.making import compile_model
 
     model = compile_model(path_or_source, threads=threads, seed=seed, settings=settings)
-    return validate(model, model.arrays(data, targets=True, y=y), folds, groups=None if groups is None else np.asarray(groups))
+    given = groups_given(model.blueprint, data, groups)
+    return validate(model, model.arrays(data, targets=True, y=y), folds, groups=given)
 
 
 def tune(
@@ -108,20 +108,26 @@ def tune(
     trials: int | None = None,
     folds: int | None = None,
     groups: Any = None,
+    jobs: int = 1,
+    study: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     threads: int | None = None,
     seed: int | None = None,
     **settings: Any,
 ) -> Tuned:
     """The `tune` block of a file searched: its `study`, and the `model` with the best settings, trained on all rows.
 
-    `trials` and `folds` replace those of the block. Other arguments are those of `cross_validate`. Raises SourceError for a mistake in the
-    file, RanvierError without a tune block or when no trial comes to its end.
+    `trials` and `folds` replace those of the block. `jobs` processes run trials at once (a script then needs the usual
+    `if __name__ == "__main__":`). Every trial is written to the file `study` as it ends, and `resume` goes on with what stands there. Other
+    arguments are those of `cross_validate`. Raises SourceError for a mistake in the file, RanvierError without a tune block or when no
+    trial comes to its end, CheckpointError for the file of another study.
     """
     from ranvier.runtime.making import compile_model
-    from ranvier.runtime.tuning import tune as search
+    from ranvier.runtime.tuning.face import tune as search
 
-    model = compile_model(path_or_source, threads=threads, seed=seed, settings=settings)
-    return search(model.blueprint, data, y, trials=trials, folds=folds, groups=groups, threads=threads)
+    blueprint = compile_model(path_or_source, threads=threads, seed=seed, settings=settings).blueprint
+    given = {"trials": trials, "folds": folds, "groups": groups, "jobs": jobs}
+    return search(blueprint, data, y, **given, study=study, resume=resume, threads=threads)
 
 
 def __getattr__(name: str) -> Any:

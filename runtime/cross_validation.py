@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from .folds import Fold, make_folds
+from ..compiler.driver import Blueprint
+from ..compiler.errors import DataError
+from .folds import Fold, make_folds, make_part
 from .memory import Array
 from .model import Model
-from .training import is_in_order
+from .training import Report, is_in_order
 
 Scores = dict[str, float]
+HELD_OUT = 0.2
+"""The share of rows that trials are judged by, without folds."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,35 @@ def cross_validate(model: Model, data: Mapping[str, Array], folds: int, *, group
     Every fold begins with new parameters by the model's seed, and fits its statistics on its own training rows. A single class target is
     stratified; rows that go on from each other are held out in order. Raises DataError for too few rows.
     """
-    return Validation(tuple(run_folds(model, data, folds_of(model, data, folds, groups))))
+    return Validation(tuple(run_fold(model, data, fold) for fold in folds_of(model, data, folds, groups)))
 
 
 def folds_of(model: Model, data: Mapping[str, Array], count: int, groups: Array | None = None) -> list[Fold]:
     """The folds that suit a model's rows."""
-    rows = len(next(iter(data.values())))
-    return make_folds(rows, count, model.seed, labels=_labels(model, data), groups=groups, ordered=is_in_order(model))
+    rows, ordered = len(next(iter(data.values()))), is_in_order(model)
+    require_group_each(groups, rows)
+    return make_folds(rows, count, model.seed, labels=_labels(model, data), groups=groups, ordered=ordered, gap=_gap(model))
+
+
+def held_out_part(model: Model, data: Mapping[str, Array], groups: Array | None = None) -> Fold:
+    """A single part to judge by, as the folds would be made."""
+    rows, ordered = len(next(iter(data.values()))), is_in_order(model)
+    require_group_each(groups, rows)
+    return make_part(rows, HELD_OUT, model.seed, labels=_labels(model, data), groups=groups, ordered=ordered, gap=_gap(model))
+
+
+def groups_given(blueprint: Blueprint, data: Any, groups: Any) -> Array | None:
+    """The groups that a person gives, else the column that the data block names, where the data has it."""
+    name = blueprint.data_settings.group
+    if groups is None and name is not None and hasattr(data, "keys") and name in data.keys():  # noqa: SIM118  # a DataFrame has no `in` for names
+        groups = data[name]
+    return None if groups is None else np.asarray(groups)
+
+
+def require_group_each(groups: Array | None, rows: int) -> None:
+    """DataError unless every row has its group."""
+    if groups is not None and groups.shape != (rows,):
+        raise DataError(f"`groups` has shape {list(groups.shape)}, and there are {rows} rows: give one entry a row")
 
 
 def _labels(model: Model, data: Mapping[str, Array]) -> Array | None:
@@ -57,10 +84,16 @@ def _labels(model: Model, data: Mapping[str, Array]) -> Array | None:
     return found[0] if len(found) == 1 and len(model.targets) == 1 else None
 
 
-def run_folds(model: Model, data: Mapping[str, Array], folds: Sequence[Fold]) -> Iterator[Scores]:
-    """The scores of one fold after the other."""
-    for training, held_out in folds:
-        model.renew()
-        model.fit({name: np.ascontiguousarray(array[training]) for name, array in data.items()})
-        scores = model.evaluate_arrays({name: np.ascontiguousarray(array[held_out]) for name, array in data.items()})
-        yield {name: value for name, value in scores.items() if isinstance(value, float)}
+def _gap(model: Model) -> int:
+    """How many windows before one held out share rows with it."""
+    settings = model.blueprint.data_settings
+    return -(-settings.window // settings.stride) - 1 if settings.window else 0
+
+
+def run_fold(model: Model, data: Mapping[str, Array], fold: Fold, report: Report | None = None) -> Scores:
+    """The scores on the rows held out of a model that is trained anew on the others."""
+    training, held_out = fold
+    model.renew()
+    model.fit({name: np.ascontiguousarray(array[training]) for name, array in data.items()}, report=report)
+    scores = model.evaluate_arrays({name: np.ascontiguousarray(array[held_out]) for name, array in data.items()})
+    return {name: value for name, value in scores.items() if isinstance(value, float)}

@@ -7,25 +7,35 @@ from typing import Any
 import numpy as np
 
 from ..compiler.errors import DataError
+from .data import split_rows
 
 Array = np.ndarray[Any, Any]
 Fold = tuple[Array, Array]
 
 
 def make_folds(
-    rows: int, count: int, seed: int, *, labels: Array | None = None, groups: Array | None = None, ordered: bool = False
+    rows: int,
+    count: int,
+    seed: int,
+    *,
+    labels: Array | None = None,
+    groups: Array | None = None,
+    ordered: bool = False,
+    gap: int = 0,
 ) -> list[Fold]:
     """(training rows, held-out rows) of each of `count` folds, ascending, by a seed alone.
 
     Every row is held out once. With `labels` [rows] each fold has its share of every class; with `groups` [rows] no group is in two
-    folds; `ordered` rows are held out after those that are trained on, and the first of them never. Raises DataError for too few rows.
+    folds; `ordered` rows are held out after those that are trained on, and the first of them never. The last `gap` rows before those that
+    are held out are left out. Raises DataError for too few rows.
     """
     most = len(np.unique(groups)) if groups is not None else rows - int(ordered)
-    if not 2 <= count <= most:
+    first = rows - rows // (count + 1) * count
+    if not 2 <= count <= most or (ordered and first <= gap):
         what = "groups" if groups is not None else "rows"
         raise DataError(f"{count} folds need at least {max(count, 2) + int(ordered)} {what}, and at least 2 folds; there are {rows} rows")
     if ordered:
-        return _in_order(rows, count)
+        return _in_order(rows, count, gap)
     generator = np.random.Generator(np.random.PCG64(seed))
     if groups is not None:
         part = _grouped(generator, groups, count)
@@ -37,11 +47,35 @@ def make_folds(
     return [(np.flatnonzero(part != n), np.flatnonzero(part == n)) for n in range(count)]
 
 
-def _in_order(rows: int, count: int) -> list[Fold]:
+def make_part(
+    rows: int, share: float, seed: int, *, labels: Array | None = None, groups: Array | None = None, ordered: bool = False, gap: int = 0
+) -> Fold:
+    """(training rows, held-out rows), ascending, with about a `share` of the rows held out, in the ways of `make_folds`.
+
+    Raises DataError when one of them would be empty.
+    """
+    if ordered:
+        start = rows - round(rows * share)
+        if not gap < start < rows:
+            raise DataError(f"holding out {share:.3g} of {rows} rows leaves one part empty; give more rows or another share")
+        return np.arange(start - gap), np.arange(start, rows)
+    if groups is None:
+        return split_rows(rows, share, seed, labels)
+    _, member = np.unique(groups, return_inverse=True)
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(member.max(initial=0) + 1)
+    filled = np.cumsum(np.bincount(member)[order])
+    count = min(max(int(np.searchsorted(filled, rows * share)), 0) + 1, len(order) - 1)
+    if count < 1:
+        raise DataError("all rows are of one group: there is none to hold out")
+    chosen = np.isin(member, order[:count])
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def _in_order(rows: int, count: int, gap: int) -> list[Fold]:
     """Stretches of equal length at the end, each after all rows that come before it."""
     size = rows // (count + 1)
     starts = [rows - size * (count - n) for n in range(count)]
-    return [(np.arange(start), np.arange(start, start + size)) for start in starts]
+    return [(np.arange(start - gap), np.arange(start, start + size)) for start in starts]
 
 
 def _dealt(generator: np.random.Generator, labels: Array, count: int) -> Array:

@@ -250,7 +250,8 @@ def is_streamed(model: Model) -> bool:
 
 def is_in_order(model: Model) -> bool:
     """Whether rows held out must be the last ones: neighbours go on from each other, or share what they hold."""
-    return is_streamed(model) or model.blueprint.data_settings.window > 0
+    settings = model.blueprint.data_settings
+    return is_streamed(model) or settings.window > 0 or settings.time is not None
 
 
 def streams(model: Model, rows: int) -> Array:

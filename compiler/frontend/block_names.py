@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..diagnostics import Diagnostic, Note, did_you_mean
-from .blocks import DATA_SETTINGS, KNOWN, SPACES
+from .blocks import DATA_SETTINGS, KNOWN, NAMED_COLUMNS, SPACES
 from .library import Library
 from .names import check_expression
 from .references import every
@@ -42,7 +42,7 @@ def _setting(library: Library, block: Block, setting: Setting, model: Definition
     known = (*DATA_SETTINGS, *fields) if block.kind == "data" else KNOWN[block.kind]
     if name not in known:
         return [] if block.kind == "data" and model is None else [_unknown(block, setting, known)]
-    if block.kind == "tune" or name == "watch":  # names of figures, which the model has
+    if block.kind == "tune" or name == "watch" or name in NAMED_COLUMNS:  # names of figures, which the model has, and of columns
         return []
     library.space = SPACES.get(name, "")
     try:

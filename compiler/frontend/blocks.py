@@ -45,7 +45,11 @@ SEVERAL = ("regularize", "clip", "stop")
 WATCHED = re.compile(r"(max|min)\((\w+)\)")
 ROW_SETTINGS = ("test", "window", "stride")
 """Numbers of a `data` block that say which rows are samples."""
-DATA_SETTINGS = ("source", *ROW_SETTINGS, "missing")
+NAMED_COLUMNS = ("group", "time")
+"""Settings of a `data` block that name a column which is no input."""
+DATA_SETTINGS = ("source", *ROW_SETTINGS, "missing", *NAMED_COLUMNS)
+UNCOMPILED = re.compile(r"train\.(epochs|seed|validate)|data\..*")
+"""Settings that no program knows of: they are read by what feeds and runs the programs."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class DataSettings:
     """What a `data` block says: where rows come from, which columns feed which name, the share held out for the test.
 
     With a `window` (not 0) a sample is that many rows, beginning at every `stride`-th one. `gaps` says whether numbers may be missing.
+    `group` is the column of what must not be cut, a patient say; `time` that of the order in which rows came about.
     """
 
     source: str | None
@@ -103,6 +108,8 @@ class DataSettings:
     window: int = 0
     stride: int = 0
     gaps: bool = False
+    group: str | None = None
+    time: str | None = None
 
 
 @dataclass
@@ -277,6 +284,7 @@ def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[
         return DataSettings(None, {}, _number(overrides, "data.test", 0.0), None, gaps=overrides.get("data.missing") == "keep")
     reader = _reader(library, overrides)
     source, gaps, columns, numbers = None, False, dict[str, tuple[str, ...]](), dict[str, float]()
+    order: dict[str, str] = {}
     for setting in block.settings:
         try:
             name = setting.name.id
@@ -289,6 +297,8 @@ def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[
                 source = value
             elif name == "missing":
                 gaps = _gaps(reader, reader.override("data.missing", reader.evaluate(setting)), setting.value.span)
+            elif name in NAMED_COLUMNS:
+                order[name] = _column(reader, setting.value)
             elif name in ROW_SETTINGS:
                 numbers[name] = reader.number(name, reader.override(f"data.{name}", reader.evaluate(setting)), setting.value.span)
             else:
@@ -306,7 +316,13 @@ def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[
         reader.context.report("bad-setting", message, place, help="add `window = …`, the rows of a sample")
         reader.context.finish()
     window = int(numbers.get("window", 0))
-    return DataSettings(source, columns, float(numbers.get("test", 0.0)), block.span, window, int(numbers.get("stride", window)), gaps)
+    if "group" in order and (window or "time" in order):
+        place = next((s.value.span for s in block.settings if s.name.id == "group"), block.span)
+        message = f"`group` keeps rows together, and `{'window' if window else 'time'}` keeps them in order: say one of them"
+        reader.context.report("bad-setting", message, place)
+        reader.context.finish()
+    test, stride = float(numbers.get("test", 0.0)), int(numbers.get("stride", window))
+    return DataSettings(source, columns, test, block.span, window, stride, gaps, **order)
 
 
 def _gaps(reader: _Reader, value: Value, place: Span) -> bool:
@@ -319,6 +335,14 @@ def _gaps(reader: _Reader, value: Value, place: Span) -> bool:
 def _number(overrides: Mapping[str, Value], key: str, default: float) -> float:
     value = overrides.get(key, default)
     return float(value) if isinstance(value, int | float) else default
+
+
+def _column(reader: _Reader, expression: Expression) -> str:
+    """`column(a)`: one column that is no input or target."""
+    found = _columns(reader, expression)
+    if len(found) != 1:
+        reader.context.refuse("bad-setting", f"one column is wanted here, not {len(found)}", expression.span, help="write `column(name)`")
+    return found[0]
 
 
 def _columns(reader: _Reader, expression: Expression) -> tuple[str, ...]:

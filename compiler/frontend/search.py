@@ -44,6 +44,11 @@ class TuneSettings:
     largest: bool
     place: Span
 
+    @property
+    def sign(self) -> float:
+        """The factor that makes smaller figures the better ones."""
+        return -1.0 if self.largest else 1.0
+
 
 def read_tune(block: Block) -> TuneSettings:
     """The settings of a `tune` block; raises SourceError with everything that is wrong."""

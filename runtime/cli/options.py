@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ...compiler.driver import Blueprint
 
 MOST_THREADS = 256
+INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -86,3 +88,9 @@ def blueprint_of(file: Path, settings: tuple[tuple[str, str], ...], seed: int | 
     if seed is not None:
         overrides["train.seed"] = seed
     return open_blueprint(file, settings=own, overrides=overrides)
+
+
+def require_writable(target: Path) -> None:
+    """Better now than after hours of training."""
+    if not target.absolute().parent.is_dir():
+        raise click.UsageError(f"the folder {target.absolute().parent} of the output does not exist")

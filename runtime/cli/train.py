@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import allow_nonfinite_option, blueprint_of, data_option, every_option, file_argument, set_option, threads_option
+from .options import (
+    INTERRUPTED,
+    allow_nonfinite_option,
+    blueprint_of,
+    data_option,
+    every_option,
+    file_argument,
+    require_writable,
+    set_option,
+    threads_option,
+)
 
 if TYPE_CHECKING:
     from ..checkpoints import Checkpoints
     from ..feeding import Split
     from ..model import Model
-
-INTERRUPTED = 130
 
 
 @click.command("train")
@@ -75,7 +83,7 @@ def command(
         show_rate(blueprint, path, output, threads)
         return
     target = output or Path(f"{blueprint.unit.model.name.id}.safetensors")
-    _require_writable(target)
+    require_writable(target)
     model = Model(make_room(blueprint, path), threads=threads)
     with open_checkpoints(target, every, allow_nonfinite=allow_nonfinite) as checkpoints:
         going_on = resume and _take_up(model, checkpoints)
@@ -84,12 +92,6 @@ def command(
             _cross_validate(model, split, folds)
         _fit(model, split, checkpoints, resume=going_on, trap_nan=trap_nan, log=log)
     _finish(model, split, target)
-
-
-def _require_writable(target: Path) -> None:
-    """Better now than after hours of training."""
-    if not target.absolute().parent.is_dir():
-        raise click.UsageError(f"the folder {target.absolute().parent} of the output does not exist")
 
 
 def _take_up(model: Model, checkpoints: Checkpoints) -> bool:
@@ -107,7 +109,7 @@ def _cross_validate(model: Model, split: Split, folds: int) -> None:
     from ..cross_validation import cross_validate
     from .tables import Table, render
 
-    found = cross_validate(model, split.training, folds)
+    found = cross_validate(model, split.training, folds, groups=split.groups)
     table = Table(("fold", *found.figures), "<" + ">" * len(found.figures))
     for number, scores in enumerate(found.folds, 1):
         table.add(str(number), *(f"{scores[name]:.4f}" for name in found.figures))

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import blueprint_of, data_option, file_argument, set_option, threads_option
+from .options import INTERRUPTED, blueprint_of, data_option, file_argument, require_writable, set_option, threads_option
 
 if TYPE_CHECKING:
     from ...compiler.driver import Blueprint
     from ...compiler.frontend.search import TuneSettings
     from ..feeding import Split
     from ..model import Model
-    from ..tuning import Attempts, Bench, Study, Trial
+    from ..tuning.bench import Bench
+    from ..tuning.search import Attempts
+    from ..tuning.study import Study, Trial
 
 SHOWN = 10
 """Trials in the table at the end."""
@@ -49,28 +51,29 @@ def command(
 ) -> None:
     """Search the tune block; train the best settings on all rows and save the model, which says how it was chosen.
 
-    Every trial is written to NAME.study.json as it ends, so that nothing is lost when the search is interrupted. Rows of the test part are
-    looked at once, at the end.
+    Every trial is written to NAME.study.json as it ends, so that nothing is lost when the search is interrupted: --resume goes on from
+    there. Rows of the test part are looked at once, at the end.
     """
     from dataclasses import replace
 
-    from ..parallel_trials import InProcesses, Recipe
-    from ..tuning import Bench, InTurn, tune_settings
+    from ..tuning.bench import Bench
+    from ..tuning.search import tune_settings
 
     blueprint = blueprint_of(file, settings, seed)
     wanted = tune_settings(blueprint)
     wanted = replace(wanted, trials=trials or wanted.trials, folds=folds or wanted.folds)
     target = output or Path(f"{blueprint.unit.model.name.id}.safetensors")
+    require_writable(target)
     model, split = rows_of(blueprint, data, threads)
-    bench = Bench(model.blueprint, split.training, wanted.folds, threads=threads, vocabularies=model.vocabularies)
-    attempts = InProcesses(Recipe(file, settings, seed, data, wanted.folds), jobs) if jobs > 1 else InTurn(bench)
-    study = _search(attempts, wanted, target.with_suffix(".study.json"), resume, blueprint.train_settings.seed)
-    click.echo(_table(study))
-    click.echo(f"{len(study.trials)} trials" + (f", {len(bench.models)} compiled" if bench.models else ""))
+    bench = Bench(model.blueprint, split.training, wanted.folds, split.groups, threads, model.vocabularies)
+    study = _opened(bench, wanted, target.with_suffix(".study.json"), resume)
+    _search(bench, study, target.with_suffix(".study.json"), jobs, blueprint.train_settings.seed)
+    _show(study, bench)
     if picture is not None:
+        from ..atomic import write_atomic
         from ..show.study import draw_study
 
-        picture.write_text(draw_study(study), encoding="utf-8")
+        write_atomic(picture, draw_study(study).encode())
         click.echo(f"drew {picture}")
     _finish(bench, study, split, target)
 
@@ -85,35 +88,79 @@ def rows_of(blueprint: Blueprint, data: Path | None, threads: int | None) -> tup
     return model, read_split(model, path)
 
 
-def _search(attempts: Attempts, wanted: TuneSettings, keep: Path, resume: bool, seed: int) -> Study:
-    from ..tuning import Study, read_study, search, spell_score, spell_settings
+def _opened(bench: Bench, wanted: TuneSettings, keep: Path, resume: bool) -> Study:
+    """The study to go on with, or a new one."""
+    from ..tuning.study import digests, opened
 
-    study = read_study(keep, wanted) if resume and keep.exists() else Study(wanted)
+    study = opened(keep, wanted, digests(bench.base, wanted, bench.data, bench.groups), resume=resume)
+    if resume:
+        there = (
+            f"going on from {keep} after {len(study.trials)} trials"
+            if study.trials
+            else f"{keep} has no trials yet: the search begins anew"
+        )
+        click.echo(there, err=True)
+    return study
+
+
+def _search(bench: Bench, study: Study, keep: Path, jobs: int, seed: int) -> None:
+    """Run the trials, telling of each; when interrupted, tell where to go on."""
+    from ..tuning.processes import InProcesses
+    from ..tuning.search import InTurn, search
+    from ..tuning.study import spell_score, spell_settings
+
+    total, figure = study.settings.trials, study.settings.figure
 
     def tell(trial: Trial) -> None:
-        click.echo(f"trial {trial.number + 1}/{wanted.trials}  {spell_score(trial, wanted.figure)}  {spell_settings(trial)}")
+        click.echo(f"trial {trial.number + 1}/{total}  {spell_score(trial, figure)}  {spell_settings(trial)}")
 
-    return search(study, attempts, seed, wanted.trials, keep=keep, tell=tell)
+    def run(attempts: Attempts) -> None:
+        search(study, attempts, seed, total, keep=keep, tell=tell)
+
+    try:
+        if jobs == 1:
+            run(InTurn(bench))
+        else:
+            with InProcesses(bench, jobs) as processes:
+                run(processes)
+    except KeyboardInterrupt:
+        kept = f": {keep} has them; --resume goes on from there" if study.trials else ""
+        click.echo(f"interrupted after {len(study.trials)} trials{kept}", err=True)
+        click.get_current_context().exit(INTERRUPTED)
+
+
+def _show(study: Study, bench: Bench) -> None:
+    """The best trials, and what the search has shown."""
+    from ..tuning.importance import importances
+
+    click.echo(_table(study))
+    pruned, failed = (sum(map(bool, found)) for found in zip(*((t.pruned, t.failure) for t in study.trials), strict=True))
+    counts = [f"{len(study.trials)} trials", f"{pruned} given up" * bool(pruned), f"{failed} failed" * bool(failed)]
+    counts.append(f"{len(bench.models)} compiled" * bool(bench.models))
+    click.echo(", ".join(filter(None, counts)))
+    shares = sorted(importances(study).items(), key=lambda pair: -pair[1])
+    if shares:
+        click.echo("what decides: " + ", ".join(f"{name} {share:.0%}" for name, share in shares))
 
 
 def _table(study: Study) -> str:
     """The best trials."""
-    from ..cross_validation import Validation
-    from ..tuning import spell_setting
+    from ..tuning.study import spell_setting
+    from .display import duration
     from .tables import Table, render
 
     names, figure = list(study.settings.space), study.settings.figure
-    table = Table(("trial", f"val.{figure}", "±", *names), ">>>" + "<" * len(names))
+    table = Table(("trial", f"val.{figure}", "±", *names, "time"), ">>>" + "<" * len(names) + ">")
     for trial in study.whole[:SHOWN]:
-        found = Validation(trial.folds)
-        spread = f"{found.spread(figure):.4f}" if len(trial.folds) > 1 else ""
-        table.add(str(trial.number + 1), f"{found.mean(figure):.4f}", spread, *map(spell_setting, trial.settings.values()))
+        spread = f"{trial.spread(figure):.4f}" if len(trial.folds) > 1 else ""
+        settings = (spell_setting(trial.settings[name]) for name in names)
+        table.add(str(trial.number + 1), f"{trial.value(figure):.4f}", spread, *settings, duration(trial.seconds))
     return render(table)
 
 
 def _finish(bench: Bench, study: Study, split: Split, target: Path) -> None:
     """Train the best settings on all rows, tell how they do on the test rows, save."""
-    from ..tuning import train_best
+    from ..tuning.search import train_best
     from .evaluate import spell_scores
 
     model = train_best(bench, study)

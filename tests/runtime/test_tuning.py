@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from ranvier.compiler import kept
 from ranvier.compiler.frontend.values import Live
-from ranvier.runtime import tuning
 from ranvier.runtime.cli.application import application
-from ranvier.runtime.cross_validation import cross_validate
+from ranvier.runtime.cross_validation import cross_validate, folds_of, held_out_part
 from ranvier.runtime.model import Model
 from ranvier.runtime.opening import make_blueprint, open_source
 from ranvier.runtime.saving import load
+from ranvier.runtime.tuning.bench import Bench
+from ranvier.runtime.tuning.search import tune_settings
+from ranvier.runtime.tuning.study import digests, read_study
 
 import ranvier as rv
 
@@ -65,6 +68,11 @@ def study_of(folder: Path) -> list[dict[str, Any]]:
     return list(json.loads((folder / "m.study.json").read_text(encoding="utf-8"))["trials"])
 
 
+def tried(folder: Path) -> list[dict[str, Any]]:
+    """The trials of a study, but for the time that they took."""
+    return [{k: v for k, v in trial.items() if k != "seconds"} for trial in study_of(folder)]
+
+
 LIVE = [{"train.optimizer.lr": 3e-3}, {"drop": 0.4}, {"train.regularize.strength": 0.02}, {"train.optimizer.beta1": 0.8, "drop": 0.1}]
 
 
@@ -86,19 +94,12 @@ def test_numbers_of_the_run_time_give_the_bits_of_those_in_the_file(chosen: dict
 
 
 def test_forty_trials_of_run_time_numbers_compile_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training of the best settings on all rows runs the same program, too; so do trials of other seeds and epochs."""
     made: list[str] = []
-    compiled = Model.entry
-
-    def counted(self: Model, name: str) -> Any:
-        if name not in self._entries:
-            made.append(name)
-        return compiled(self, name)
-
-    monkeypatch.setattr(Model, "entry", counted)
-    folder = written(tmp_path, f"{NUMBERS}\nfolds = 2\ntrials = 40")
+    monkeypatch.setattr(kept, "_kept_or_built", lambda *asked, make=kept._kept_or_built: made.append(asked[1]) or make(*asked))
+    folder = written(tmp_path, f"{NUMBERS}\ntrain.epochs in integers(2, 4)\ntrain.seed in integers(0, 9)\nfolds = 2\ntrials = 40")
     assert "40 trials, 1 compiled" in run(folder)
-    searched, trained = made.count("train"), 1
-    assert searched == 1 + trained, "one for all trials, one for the best settings at the end"
+    assert made.count("train") == 1
 
 
 def test_shapes_and_branches_compile_their_own(tmp_path: Path) -> None:
@@ -106,8 +107,8 @@ def test_shapes_and_branches_compile_their_own(tmp_path: Path) -> None:
     folder = written(tmp_path, "hidden in [3, 5]\ndrop in [0, 0.2, 0.4]\nsearch = grid\ntrials = 99")
     output = run(folder)
     assert "6 trials, 4 compiled" in output
-    tried = [(t["settings"]["hidden"], t["settings"]["drop"]) for t in study_of(folder)]
-    assert tried == [(h, d) for h in (3, 5) for d in (0, 0.2, 0.4)]
+    found = [(t["settings"]["hidden"], t["settings"]["drop"]) for t in study_of(folder)]
+    assert found == [(h, d) for h in (3, 5) for d in (0, 0.2, 0.4)]
 
 
 def test_a_trial_scores_as_its_settings_do_when_written_in_the_file(tmp_path: Path) -> None:
@@ -131,23 +132,22 @@ def test_the_best_is_trained_saved_and_says_how_it_was_chosen(tmp_path: Path) ->
     again.fit(rows())
     for name in again.params:
         np.testing.assert_array_equal(saved.params[name], again.params[name])
-    assert (folder / "p.svg").read_text(encoding="utf-8").count("<circle") == 15
+    assert (folder / "p.svg").read_text(encoding="utf-8").count("<circle") == 20
 
 
 @pytest.mark.parametrize("search", ["random", "tpe"])
 def test_a_study_goes_on(tmp_path: Path, search: str) -> None:
     if search == "tpe":
         pytest.importorskip("optuna")
-    tune = f"{NUMBERS}\nsearch = {search}\ntrials = 6"
+    tune = f"{NUMBERS}\nsearch = {search}\ntrials = 16\nbest = max(val.accuracy)"
     whole, parts = written(tmp_path / "a", tune), written(tmp_path / "b", tune)
     run(whole)
-    run(parts, "--trials", "3")
+    run(parts, "--trials", "12")
     before = study_of(parts)
     run(parts, "--resume")
-    assert study_of(parts)[:3] == before
-    assert len(study_of(parts)) == 6
-    if search == "random":
-        assert study_of(parts) == study_of(whole)
+    assert study_of(parts)[:12] == before
+    assert len(study_of(parts)) == 16
+    assert tried(parts) == tried(whole)
 
 
 def test_processes_come_to_the_same(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_processes_come_to_the_same(tmp_path: Path) -> None:
     one, two = written(tmp_path / "a", tune), written(tmp_path / "b", tune)
     run(one)
     run(two, "--jobs", "2")
-    assert study_of(one) == study_of(two)
+    assert tried(one) == tried(two)
 
 
 def test_training_with_folds_scores_them_and_trains_as_without(tmp_path: Path) -> None:
@@ -202,25 +202,173 @@ def test_a_mistake_in_a_tune_block(tmp_path: Path, tune: str, message: str) -> N
     assert message in result.output + getattr(result, "stderr", "")
 
 
-def test_a_damaged_study_and_one_of_another_block_are_refused(tmp_path: Path) -> None:
+def test_a_damaged_study_and_one_of_another_search_are_refused(tmp_path: Path) -> None:
     folder = written(tmp_path, "hidden in [3]")
     run(folder, "--trials", "1")
-    settings = tuning.tune_settings(make_blueprint(open_source(folder / "m.nn")))
-    text = (folder / "m.study.json").read_text(encoding="utf-8")
-    for broken in (text[:40], "[]", "{}", text.replace("hidden in [3]", "hidden in [4]"), text.replace('"number": 0', '"number": 7')):
-        (folder / "m.study.json").write_text(broken, encoding="utf-8")
+    blueprint = make_blueprint(open_source(folder / "m.nn"))
+    settings, path = tune_settings(blueprint), folder / "m.study.json"
+    origin = json.loads(path.read_text(encoding="utf-8"))["origin"]
+    assert [t.number for t in read_study(path, settings, origin).trials] == [0]
+    text = path.read_text(encoding="utf-8")
+    damaged = [text[:40], "[]", "{}", "\0", text.replace('"number": 0', '"number": 7'), text.replace('"settings": {', '"settings": [{')]
+    damaged += [text.replace('"failure": ""', '"failure": 3'), text.replace('"pruned": false', '"pruned": true')]
+    for broken in damaged:
+        path.write_text(broken, encoding="utf-8")
         with pytest.raises(rv.CheckpointError, match="to begin anew"):
-            tuning.read_study(folder / "m.study.json", settings)
+            read_study(path, settings, origin)
+    path.write_text(text, encoding="utf-8")
+    data = rows()
+    for other in (digests(blueprint, settings, {**data, "x": data["x"] + 1}, None), origin | {"folds": "0"}, origin | {"file": "0"}):
+        with pytest.raises(rv.CheckpointError, match="a study of another search"):
+            read_study(path, settings, other)
+
+
+def test_more_trials_go_on_with_those_that_are_there(tmp_path: Path) -> None:
+    """What `trials` says is no part of what they were judged by; a setting of the model is."""
+    folder = written(tmp_path, f"{NUMBERS}\ntrials = 2")
+    run(folder)
+    before = study_of(folder)
+    text = (folder / "m.nn").read_text(encoding="utf-8")
+    (folder / "m.nn").write_text(text.replace("trials = 2", "trials = 4"), encoding="utf-8")
+    run(folder, "--resume")
+    assert study_of(folder)[:2] == before
+    assert len(study_of(folder)) == 4
+    for argument in (["--set", "hidden=9"], ["--folds", "3"], ["--seed", "5"]):
+        result = CliRunner().invoke(application, ["tune", str(folder / "m.nn"), "-o", str(folder / "m.safetensors"), "--resume", *argument])
+        assert result.exit_code == 1
+        assert "is a study of another search" in result.output
 
 
 def test_statistics_are_fitted_inside_each_fold() -> None:
     """What is held out decides no mean: other values there, the same statistics and scores of the rest."""
     model = rv.compile(TEXT)
     data = model.arrays(rows(), targets=True)
-    from ranvier.runtime.cross_validation import folds_of
-
     training, held = folds_of(model, data, 4)[0]
     model.renew()
     model.fit({name: array[training] for name, array in data.items()})
     np.testing.assert_allclose(model.memory.read("fit:standardize_1.mu"), data["x"][training].mean(0), rtol=1e-5)
     assert len(held) == 24
+
+
+@pytest.mark.parametrize("judged", ["folds = 4", "train.epochs in [16]"])
+def test_hopeless_trials_are_given_up_as_optuna_does(tmp_path: Path, judged: str) -> None:
+    """By folds, or by epochs: a trial ends at the first rung where it is worse than the median of those before."""
+    optuna = pytest.importorskip("optuna")
+    folder = written(tmp_path, f"train.optimizer.lr in log(1e-6, 1)\n{judged}\nsearch = tpe\ntrials = 24\nbest = min(val.loss)")
+    run(folder)
+    trials = study_of(folder)
+    assert 0 < sum(t["pruned"] for t in trials) < 20
+    study = optuna.create_study(pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0))
+    for trial in trials:
+        asked, given_up = study.ask(), []
+        for rung, value in enumerate(trial["rungs"][: 4 if trial["pruned"] else 3]):  # at the last fold nothing is left to give up
+            asked.report(value, rung)
+            given_up.append(asked.should_prune())
+        assert given_up == [False] * (len(given_up) - trial["pruned"]) + [True] * trial["pruned"]
+        study.tell(asked, None if trial["pruned"] else 0.0, optuna.trial.TrialState.PRUNED if trial["pruned"] else None)
+
+
+def test_an_interrupted_search_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, ran = written(tmp_path, f"{NUMBERS}\ntrials = 6"), []
+    go = Bench.run
+
+    def interrupted(self: Bench, *given: Any) -> Any:
+        ran.append(given)
+        if len(ran) == 4:
+            raise KeyboardInterrupt
+        return go(self, *given)
+
+    monkeypatch.setattr(Bench, "run", interrupted)
+    result = CliRunner().invoke(application, ["tune", str(folder / "m.nn"), "-o", str(folder / "m.safetensors")])
+    assert result.exit_code == 130
+    assert "interrupted after 3 trials" in result.output
+    assert "--resume goes on from there" in result.output
+    assert [t["number"] for t in study_of(folder)] == [0, 1, 2]
+    assert not (folder / "m.safetensors").exists()
+    run(folder, "--resume")
+    assert len(ran) == 4 + 3
+
+
+SPLIT = """
+data {
+    source = "rows.csv"
+    x = columns(a, b, c, d)
+    y = column(kind)
+    LINE
+    test = 20%
+}
+tune { hidden in [3] }
+"""
+
+
+@pytest.mark.parametrize("line", ["group = column(who)", "time = column(day)"])
+def test_rows_of_a_group_stay_together_and_those_of_a_time_in_order(tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the test at the end, in the folds of `tune` and of `train`, and in the part held out without folds."""
+    pytest.importorskip("pandas")
+    data, random = rows(), np.random.default_rng(5)
+    day, who = random.permutation(96), random.integers(0, 12, 96)
+    table = [",".join(map(str, [*x, y, d, f"p{w}"])) for x, y, d, w in zip(data["x"], data["y"], day, who, strict=True)]
+    (tmp_path / "rows.csv").write_text("a,b,c,d,kind,day,who\n" + "\n".join(table) + "\n", encoding="utf-8")
+    (tmp_path / "m.nn").write_text(TEXT + SPLIT.replace("LINE", line), encoding="utf-8")
+    of_row = {x.tobytes(): d if "day" in line else w for x, d, w in zip(data["x"], day, who, strict=True)}
+    seen: list[tuple[set[int], set[int]]] = []
+    fit, evaluate = Model.fit, Model.evaluate_arrays
+
+    def fitted(self: Model, given: Any, *rest: Any, **more: Any) -> Any:
+        seen.append(({of_row[x.tobytes()] for x in given["x"]}, set()))
+        return fit(self, given, *rest, **more)
+
+    def evaluated(self: Model, given: Any) -> Any:
+        seen[-1][1].update(of_row[x.tobytes()] for x in given["x"])
+        return evaluate(self, given)
+
+    monkeypatch.setattr(Model, "fit", fitted)
+    monkeypatch.setattr(Model, "evaluate_arrays", evaluated)
+    target = str(tmp_path / "m.safetensors")
+    for command in (["tune", "--trials", "1"], ["tune", "--trials", "1", "--folds", "3"], ["train", "--folds", "3"]):
+        result = CliRunner().invoke(application, [command[0], str(tmp_path / "m.nn"), "-o", target, *command[1:]])
+        assert result.exit_code == 0, result.output
+    assert len(seen) == 2 + 4 + 4
+    for training, held_out in seen:
+        assert held_out
+        assert (max(training) < min(held_out)) if "day" in line else not training & held_out
+
+
+def test_windows_held_out_share_no_rows_with_training() -> None:
+    text = (
+        TEXT.replace("x: f32[4]", "x: f32[6, 4]").replace("y: class[3]", "y: class[3][6]").replace("z = x ->", "z = mean(x, over = [0]) ->")
+    )
+    model = rv.compile(text.replace("(z, y)", "(z, y[0])") + 'data {\nsource = "s.csv"\nwindow = 6\nstride = 2\n}')
+    data = {"x": np.zeros((40, 6, 4), np.float32), "y": np.zeros((40, 6), np.int32)}
+    for training, held_out in [*folds_of(model, data, 4), held_out_part(model, data)]:
+        assert training.max() * 2 + 6 <= held_out.min() * 2, "the last row of training stands before the first one held out"
+
+
+def test_from_python(tmp_path: Path) -> None:
+    text = TEXT + f"tune {{\n{NUMBERS}\nfolds = 3\ntrials = 5\n}}"
+    found = rv.tune(text, rows(), study=tmp_path / "s.json")
+    more = rv.tune(text, rows(), trials=7, jobs=2, study=tmp_path / "s.json", resume=True)
+    assert [t.folds for t in more.study.trials[:5]] == [t.folds for t in found.study.trials]
+    assert len(more.study.trials) == 7
+    again = rv.compile(text, **more.study.best.settings)
+    again.fit(rows())
+    np.testing.assert_array_equal(again.predict(rows()["x"]), more.model.predict(rows()["x"]))
+    with pytest.raises(rv.RanvierError, match="`jobs` is at least 1"):
+        rv.tune(text, rows(), jobs=0)
+    with pytest.raises(rv.DataError, match="`groups` has shape"):
+        rv.tune(text, rows(), groups=[1, 2, 3])
+
+
+def test_a_whole_optimizer_is_searched_with_its_own_settings(tmp_path: Path) -> None:
+    folder = written(
+        tmp_path, "train.optimizer in [adam(), sgd(momentum = 0.9), rmsprop]\ntrain.optimizer.lr in log(1e-4, 1e-1)\ntrials = 9"
+    )
+    output = run(folder)
+    assert "failed" not in output
+    kinds = {t["settings"]["train.optimizer"] for t in study_of(folder)}
+    assert f"9 trials, {len(kinds)} compiled" in output
+    for trial in study_of(folder)[:3]:
+        model = rv.compile(TEXT, **trial["settings"])
+        training, held_out = held_out_part(model, model.arrays(rows(), targets=True))
+        model.fit({k: v[training] for k, v in rows().items()})
+        assert model.evaluate({k: v[held_out] for k, v in rows().items()})["loss"] == trial["folds"][0]["loss"]

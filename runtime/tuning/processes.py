@@ -1,0 +1,116 @@
+"""Trials in processes of their own: each makes the model's blueprint anew, is given the rows once, and has its share of the processors."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from itertools import islice
+
+from ...compiler.driver import Blueprint
+from ...compiler.errors import ResourceError
+from ...compiler.frontend.spelling import spell
+from ...compiler.ir.types import DTYPES
+from ..memory import Array
+from ..opening import TEXT, make_blueprint, open_source
+from ..processors import available
+from .bench import Bench
+from .search import attempt
+from .study import Settings, Study, Trial
+
+QUEUED = 2
+"""Trials that wait for each process, so that none is idle."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a process needs for a bench, in a form that can be sent: text instead of graphs."""
+
+    source: str
+    settings: Mapping[str, str]
+    overrides: Mapping[str, str]
+    capacity: int | None
+    real: str
+    data: Mapping[str, Array]
+    groups: Array | None
+    folds: int
+    vocabularies: Mapping[str, list[str]]
+
+    def bench(self, threads: int) -> Bench:
+        """Where this process runs trials."""
+        unit = open_source(self.source)
+        blueprint = make_blueprint(unit, self.settings, self.overrides, capacity=self.capacity, real=DTYPES[self.real])
+        return Bench(blueprint, self.data, self.folds, self.groups, threads, self.vocabularies)
+
+
+def recipe_of(bench: Bench) -> Recipe:
+    """The recipe of a bench of this process."""
+    base = bench.base
+    return Recipe(
+        source=_source(base),
+        settings={name: spell(value) for name, value in base.settings.items()},
+        overrides={name: spell(value) for name, value in base.overrides.items()},
+        capacity=base.capacity,
+        real=str(base.real),
+        data=bench.data,
+        groups=bench.groups,
+        folds=bench.folds,
+        vocabularies=bench.vocabularies,
+    )
+
+
+def _source(blueprint: Blueprint) -> str:
+    main = blueprint.unit.library.file.source
+    return main.text if main.name == TEXT else main.name
+
+
+@dataclass
+class InProcesses:
+    """Runs `width` trials at once; their results are those of one after the other, to the bit."""
+
+    bench: Bench
+    width: int
+    _pool: ProcessPoolExecutor | None = field(default=None, init=False)
+
+    def __enter__(self) -> InProcesses:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes; trials that run come to their end unheard."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def __call__(self, study: Study, asked: Iterable[tuple[int, Settings]]) -> Iterator[Trial]:
+        """The trials with these numbers and settings, in their order, each as soon as it and those before it are there."""
+        if self._pool is None:
+            threads = self.bench.threads or max(1, available() // self.width)
+            context = multiprocessing.get_context("spawn")  # a team of threads does not survive a fork
+            self._pool = ProcessPoolExecutor(self.width, context, _open, (recipe_of(self.bench), threads))
+        waiting, rest = deque[Future[Trial]](), iter(asked)
+        before = Study(study.settings, list(study.trials)) if study.settings.search == "tpe" else Study(study.settings)
+        try:
+            while True:
+                for number, settings in islice(rest, self.width * QUEUED - len(waiting)):
+                    waiting.append(self._pool.submit(_run, before, number, settings))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise ResourceError("a process that ran trials ended by itself, perhaps for want of memory: use fewer --jobs") from None
+
+
+_bench: list[Bench] = []
+"""The one of this process, made when it starts."""
+
+
+def _open(recipe: Recipe, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
+    _bench.append(recipe.bench(threads))
+
+
+def _run(study: Study, number: int, settings: Settings) -> Trial:
+    return attempt(_bench[0], study, number, settings)
