@@ -54,13 +54,13 @@ def use_trained(model: Model) -> None:
 
 def saved_parameters(snapshot: Snapshot) -> tuple[dict[str, Array], dict[str, Array]]:
     """The parameters by label as a model is saved with them; and by key those that training goes on from, where they are others."""
-    labels, kept = snapshot.blueprint.inference.parameters, snapshot.standing.trained
-    now = {label: snapshot.read(f"parameter:{label}") for label in labels}
+    kept, blueprint = snapshot.standing.trained, snapshot.blueprint
+    now = {label: snapshot.read(f"parameter:{label}") for label in blueprint.inference.parameters}
     if kept:
         return now, {key: unpack(snapshot.held[key].place, value) for key, value in kept.items()}
-    if snapshot.blueprint.train_settings.average is None or snapshot.updates == 0:
+    if blueprint.train_settings.average is None or snapshot.updates == 0:
         return now, {}
-    return {label: snapshot.read(_average(label)) for label in labels}, {f"parameter:{label}": value for label, value in now.items()}
+    return {label: snapshot.read(_average(label)) for label in now}, {f"parameter:{label}": value for label, value in now.items()}
 
 
 def _average(label: str) -> str:

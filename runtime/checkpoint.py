@@ -75,7 +75,7 @@ def save_model(path: str | os.PathLike[str], saved: SavedModel, *, previous: Pat
     With `previous`, that file keeps this name beside the new one.
     """
     named = {prefix + name: array for group, prefix in GROUPS.items() for name, array in getattr(saved, group).items()}
-    tensors = {name: _storable(name, array, path) for name, array in named.items()}
+    tensors = {name: _storable(name, array, path) for name, array in sorted(named.items())}  # the order of the description, too
     if len(tensors) > TENSOR_LIMIT:
         raise CheckpointError(f"{path}: the model has {len(tensors)} tensors, a file holds at most {TENSOR_LIMIT}")
     try:

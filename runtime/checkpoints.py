@@ -16,7 +16,7 @@ from .checkpoint import save_model
 from .every import DEFAULT_EVERY, Every, read_every
 from .lock import lock_beside, unlock
 from .rotation import best_of, load_latest, previous_of
-from .saving import restore, to_saved
+from .saving import restore, sources_of, to_saved
 from .snapshot import Snapshot, take
 
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ class Checkpoints:
             return None
         saved, found = load_latest(self.path, allow_nonfinite=self.allow_nonfinite)
         restore(model, saved, found, allow_nonfinite=self.allow_nonfinite)
+        now = sources_of(model.blueprint.unit)
+        other = [name for name, text in saved.sources.items() if now.get(name) != text]
+        if other:
+            message = f"{found}: was trained from another text of {', '.join(other)}; it goes on with the present one"
+            warnings.warn(message, RanvierWarning, stacklevel=2)
         self._rotates = found == self.path  # a damaged file must not take the place of the whole one before it
         return found
 

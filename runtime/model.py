@@ -524,6 +524,7 @@ class Model:
         checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
         checkpoint_every: str = DEFAULT_EVERY,
         trap_nan: bool = True,
+        log: str | os.PathLike[str] | None = None,
     ) -> list[dict[str, float]]:
         """Train: by the `train` block, but for what is given here. Returns a record an epoch.
 
@@ -534,7 +535,8 @@ class Model:
         With `checkpoint="m.safetensors"` the model is written there every `checkpoint_every` (`30s`, `5m`, `1000 steps`, `epoch`), at the
         end, and when training is ended early; beside it are kept the one before (`m.previous.safetensors`) and the best so far
         (`m.best.safetensors`). `resume` then takes up what stands there, if anything does. Raises NonFiniteError when the loss becomes NaN
-        or infinite; with `trap_nan` it names the step and the operation, at the price of a copy of the model in memory.
+        or infinite; with `trap_nan` it names the step and the operation, at the price of a copy of the model in memory. In the folder `log`
+        figures are written as a table (`log.csv`) and as event files for TensorBoard.
         """
         if isinstance(checkpoint, str | os.PathLike):
             from .checkpoints import open_checkpoints
@@ -543,7 +545,7 @@ class Model:
                 if resume:
                     kept.take_up(self)
                 return self.fit(
-                    data, y, epochs=epochs, validation=validation, report=report, resume=resume, checkpoint=kept, trap_nan=trap_nan
+                    data, y, epochs=epochs, validation=validation, report=report, resume=resume, checkpoint=kept, trap_nan=trap_nan, log=log
                 )
         return train(
             self,
@@ -555,6 +557,7 @@ class Model:
             resume=resume,
             checkpoints=checkpoint,
             trap_nan=trap_nan,
+            log=log,
         )
 
     def _need_fit(self) -> None:

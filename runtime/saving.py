@@ -23,15 +23,13 @@ from .memory import Array
 from .model import Model
 from .opening import make_blueprint
 from .rotation import load_latest
-from .snapshot import Snapshot, take
+from .snapshot import CLOCK, Snapshot, take
 from .soundness import check_sound
 from .tensor_file import require_shapes
 from .training import Standing
 
 REALS = {"f32": F32, "f64": F64}
 BEST, ACCUMULATOR, TRAINED, WATCHED = "best:", "accumulator:", "trained:", "watched:"
-CLOCK = ("step", "update", "pending", "gathered", "norm")
-"""Run-time scalars of which training goes on."""
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -152,10 +150,10 @@ def _standing_figures(standing: Standing) -> dict[str, int | float]:
 
 def _standing_arrays(snapshot: Snapshot) -> dict[str, Array]:
     """The best values seen, and in the midst of an epoch what its figures are made of."""
-    best = snapshot.standing.best_values.items()
-    arrays = {BEST + key: unpack(snapshot.held[key].place, value) for key, value in best}
-    if snapshot.standing.watched:
-        arrays[WATCHED + "values"] = np.asarray(snapshot.standing.watched)
+    standing = snapshot.standing
+    arrays = {BEST + key: unpack(snapshot.held[key].place, value) for key, value in standing.best_values.items()}
+    if standing.watched:
+        arrays[WATCHED + "values"] = np.asarray(standing.watched)
     return arrays | {key: snapshot.read(key) for key in snapshot.held if key.startswith(ACCUMULATOR)}
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .training import Standing
 
 
+CLOCK = ("step", "update", "pending", "gathered", "norm")
+"""Run-time scalars of which training goes on."""
+
+
 @dataclass(frozen=True, eq=False)
 class Held:
     """A value as it lay in memory."""
@@ -87,7 +91,7 @@ def take(model: Model) -> Snapshot:
         seed=model.seed,
         epoch=model.epoch,
         clock={name: model.runtime(name) for name in RUNTIME},
-        standing=replace(model.standing),
+        standing=_copied(model.standing),
         origin=model.origin,
     )
 
@@ -96,8 +100,13 @@ def put_back(model: Model, snapshot: Snapshot) -> None:
     """Make the model what it was when the snapshot of it was taken."""
     for key, held in snapshot.held.items():
         model.memory.flat(key)[: held.flat.size] = held.flat
-    model.epoch, model.standing = snapshot.epoch, replace(snapshot.standing)
+    model.epoch, model.standing = snapshot.epoch, _copied(snapshot.standing)
     model.set_runtime(**snapshot.clock)
+
+
+def _copied(standing: Standing) -> Standing:
+    """A standing of its own; arrays in it are never written to."""
+    return replace(standing, best_values=dict(standing.best_values), trained=dict(standing.trained))
 
 
 def _keys(model: Model) -> list[str]:

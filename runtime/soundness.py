@@ -12,7 +12,17 @@ from .checkpoint import ALLOW, SavedModel, UnsoundError
 
 LAST = 2**53
 """Counters are also read as numbers of double precision, which hold every whole number up to this one."""
-LEAST: Mapping[str, int] = {"epoch": 0, "step": 1, "seed": 0, "finished": 0, "position": 0, "best_epoch": 0}
+LEAST: Mapping[str, int] = {
+    "epoch": 0,
+    "step": 1,
+    "update": 1,
+    "pending": 0,
+    "gathered": 0,
+    "seed": 0,
+    "finished": 0,
+    "position": 0,
+    "best_epoch": 0,
+}
 
 
 def check_sound(blueprint: Blueprint, saved: SavedModel, path: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -131,6 +133,7 @@ def train(
     resume: bool = False,
     checkpoints: Checkpoints | None = None,
     trap_nan: bool = True,
+    log: str | os.PathLike[str] | None = None,
 ) -> list[dict[str, float]]:
     """Train a model; see `Model.fit`."""
     settings = model.blueprint.train_settings
@@ -150,6 +153,9 @@ def train(
     check_criteria(model.blueprint)
     require_watched(model.blueprint, held_out=bool(held_out))
     run = Run(model, arrays, held_out, settings.epochs if epochs is None else epochs, report)
+    if resume and is_over(run):  # nothing is trained, and what the model ended with stays: its averages, or the best values
+        conclude(run, checkpoints)
+        return []
     model.entry("train")
     use_trained(model)
     if not resume or model.standing.position >= run.rows:
@@ -158,16 +164,42 @@ def train(
     done = standing.epochs * run.updates + -(-standing.position // model.capacity) // settings.accumulate
     model.set_runtime(steps=model.updates - done + run.updates * run.epochs)
     run.rows_seen = run.rows_before = standing.epochs * run.rows + standing.position
-    with interruption(termination=checkpoints is not None) as asked:
-        if trap_nan:
-            from .trap import Trap
+    with ExitStack() as stack:
+        if log is not None:
+            from .log import Log
 
-            run.trap = Trap(run)
-            run.trap.begin()
-        kept = (checkpoints,) if checkpoints is not None else ()
-        run.companions = (*((run.trap,) if run.trap else ()), *kept, Stop(asked))
+            run.report = both(stack.enter_context(Log(model, log)), report)
+        asked = stack.enter_context(interruption(termination=checkpoints is not None))
+        accompany(run, checkpoints, asked, trap_nan=trap_nan)
         go_on(run, checkpoints)
     return run.history
+
+
+def is_over(run: Run) -> bool:
+    """Whether all epochs are done, or a criterion ended the training."""
+    return run.standing.epochs >= run.epochs or run.standing.stopped
+
+
+def both(first: Report, second: Report | None) -> Report:
+    """A report to two."""
+
+    def report(progress: Progress) -> None:
+        first(progress)
+        if second is not None:
+            second(progress)
+
+    return report
+
+
+def accompany(run: Run, checkpoints: Checkpoints | None, asked: threading.Event, *, trap_nan: bool) -> None:
+    """Give a training its companions: whether it is sound is asked before anything is written of it."""
+    if trap_nan:
+        from .trap import Trap
+
+        run.trap = Trap(run)
+        run.trap.begin()
+    kept = (checkpoints,) if checkpoints is not None else ()
+    run.companions = (*((run.trap,) if run.trap else ()), *kept, Stop(asked))
 
 
 @dataclass(frozen=True)
@@ -189,12 +221,10 @@ class Stop:
 def go_on(run: Run, checkpoints: Checkpoints | None) -> None:
     """Train to the end, and write the last checkpoint however it comes; none of a model that is torn or no longer sound."""
     try:
-        while run.standing.epochs < run.epochs and not run.standing.stopped:
+        while not is_over(run):
             one_epoch(run)
         if run.trap:
             run.trap.end()
-        use_averages(run.model)
-        restore_best(run)
     except BaseException as ending:
         torn = not run.settled or isinstance(ending, NonFiniteError) or type(ending) is KeyboardInterrupt
         if not torn:
@@ -202,6 +232,13 @@ def go_on(run: Run, checkpoints: Checkpoints | None) -> None:
         if checkpoints is not None and not torn:
             checkpoints.finish(run.model)
         raise
+    conclude(run, checkpoints)
+
+
+def conclude(run: Run, checkpoints: Checkpoints | None) -> None:
+    """Leave the model as a finished training does, and write it."""
+    use_averages(run.model)
+    restore_best(run)
     if checkpoints is not None:
         checkpoints.finish(run.model)
 
@@ -325,15 +362,6 @@ def finish_epoch(run: Run) -> None:
         run.report(progress(run, run.rows, figures, single, finished=True))
 
 
-def remember_best(run: Run, value: float) -> None:
-    """Keep what the model holds when it is the best one yet, and a criterion may end training."""
-    standing = run.standing
-    if value < standing.best:
-        standing.best, standing.best_epoch = value, standing.epochs
-        if run.model.blueprint.train_settings.stop:
-            standing.best_values = {k: run.model.memory.flat(k).copy() for k in run.model.blueprint.inference.variables}
-
-
 def diverged(run: Run, loss: float) -> NonFiniteError:
     """The error of an epoch whose mean loss is not finite."""
     if run.trap:
@@ -341,6 +369,15 @@ def diverged(run: Run, loss: float) -> NonFiniteError:
     epoch, step = run.model.epoch, int(run.model.runtime("step")) - 1
     mend = "lower the learning rate or check the data's scale; `--trap-nan` finds the operation"
     return NonFiniteError(f"error non-finite: the loss is {loss} in epoch {epoch}, after step {step} at the latest: {mend}", step, epoch)
+
+
+def remember_best(run: Run, value: float) -> None:
+    """Keep what the model holds when it is the best one yet, and a criterion may end training."""
+    standing = run.standing
+    if value < standing.best:
+        standing.best, standing.best_epoch = value, standing.epochs
+        if run.model.blueprint.train_settings.stop:
+            standing.best_values = {k: run.model.memory.flat(k).copy() for k in run.model.blueprint.inference.variables}
 
 
 def restore_best(run: Run) -> None:

@@ -66,7 +66,7 @@ class Trap:
 
     def end(self) -> None:
         """Look once more, for the last step may have been the one; raises NonFiniteError."""
-        if any(_unsound(self.run.model, self.odd)):
+        if self.run.rows_seen > self.run.rows_before and any(_unsound(self.run.model, self.odd)):
             raise self.explained()
 
     def _renew(self) -> None:
@@ -121,7 +121,7 @@ def _replay(run: training.Run, stepper: Stepper) -> bool:
     """Train again as it was; False when nothing came of it."""
     again = replace(run, companions=(stepper,), report=None, history=list(run.history), trap=None, turn=1)
     try:
-        while again.standing.epochs < again.epochs and not again.standing.stopped:
+        while not training.is_over(again):
             training.one_epoch(again)
     except (_ReachedError, NonFiniteError):
         return True
@@ -143,6 +143,7 @@ def _found(run: training.Run, bad: str) -> NonFiniteError:
     """What is wrong with the next step of a model, of which `bad` is known to be a result."""
     model, graph = run.model, run.model.blueprint.objective.graph
     order = training.begin_epoch(run)
+    model.set_runtime(left=-(-(run.rows - run.standing.position) // model.capacity))
     rows = order[run.standing.position : run.standing.position + model.capacity]
     sources = {}
     for node in graph:

@@ -17,6 +17,8 @@ from ..ir.ops import Constant, Extent, Reduce, Source
 ALWAYS = frozenset({"exp", "sigmoid", "abs", "sqrt", "rsqrt"})
 IF_ALL = frozenset({"add", "mul", "div", "min", "pow", "floor", "ceil", "round", "sign"})
 IF_ANY = frozenset({"max"})
+COUNTS = frozenset({"step", "steps", "update", "epoch", "seed", "rows", "pending", "gathered", "left", "norm"})
+"""Run-time scalars that count something, or add up norms."""
 FACTORS = 64
 """Factors of a product that are looked at, so that a long chain of products costs no more than its length."""
 
@@ -64,7 +66,7 @@ def _is_nonnegative(node: Node, known: set[int], held: set[str]) -> bool:
     all_known = all(i in known for i in node.inputs)
     match node.op:
         case Source(kind=kind, label=label):
-            return kind == "runtime" or (kind == "state" and label in held)
+            return (kind == "runtime" and label in COUNTS) or (kind == "state" and label in held)
         case Constant(value=value):
             return bool(value >= 0)
         case Extent():

@@ -30,6 +30,12 @@ INTERRUPTED = 130
 @click.option(
     "--trap-nan/--no-trap-nan", default=True, help="At a loss that is not finite, find the step and the operation.  [default: on]"
 )
+@click.option(
+    "--log",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write figures to a folder: log.csv, and event files for TensorBoard.",
+)
 @allow_nonfinite_option()
 @threads_option()
 @click.option(
@@ -44,6 +50,7 @@ def command(
     resume: bool,
     every: str,
     trap_nan: bool,
+    log: Path | None,
     allow_nonfinite: bool,
     threads: int | None,
     seed: int | None,
@@ -71,7 +78,7 @@ def command(
     with open_checkpoints(target, every, allow_nonfinite=allow_nonfinite) as checkpoints:
         going_on = resume and _take_up(model, checkpoints)
         split = read_split(model, path)
-        _fit(model, split, checkpoints, resume=going_on, trap_nan=trap_nan)
+        _fit(model, split, checkpoints, resume=going_on, trap_nan=trap_nan, log=log)
     _finish(model, split, target)
 
 
@@ -91,13 +98,13 @@ def _take_up(model: Model, checkpoints: Checkpoints) -> bool:
     return True
 
 
-def _fit(model: Model, split: Split, checkpoints: Checkpoints, *, resume: bool, trap_nan: bool) -> None:
+def _fit(model: Model, split: Split, checkpoints: Checkpoints, *, resume: bool, trap_nan: bool, log: Path | None) -> None:
     from ..interruption import Interrupted
     from .display import open_display
 
     try:
         with open_display() as display:
-            model.fit(split.training, report=display, resume=resume, checkpoint=checkpoints, trap_nan=trap_nan)
+            model.fit(split.training, report=display, resume=resume, checkpoint=checkpoints, trap_nan=trap_nan, log=log)
     except Interrupted:
         where = f"in epoch {model.standing.epochs + 1}" if model.standing.position else f"after epoch {model.standing.epochs}"
         click.echo(f"interrupted {where}: saved {checkpoints.path}; --resume goes on from there", err=True)

@@ -53,6 +53,12 @@ train { optimizer = sgd(lr = 0.05, momentum = 0.9) ; batch = 8 ; epochs = 40 ; v
 """
 
 
+GATHERED = DENSE.replace(
+    "schedule = cosine(warmup = 10%)",
+    "schedule = plateau(patience = 2) ; accumulate = 3 ; average = ema(0.9) ; clip = clip_norm(1)",
+).replace("patience(30)", "patience(140)")
+
+
 def rows_of(text: str) -> dict[str, np.ndarray[Any, Any]]:
     rng = np.random.default_rng(1)
     if text is STREAMED:
@@ -143,6 +149,23 @@ def test_resume_in_python_takes_up_the_file(tmp_path: Path) -> None:
     assert_same_files(whole, path)
 
 
+@pytest.mark.parametrize("text", [DENSE, GATHERED], ids=["dense", "gathered"])
+def test_resume_of_what_is_finished_changes_nothing(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    rv.compile(text, threads=1).fit(rows_of(text), epochs=9, checkpoint=path)
+    before = path.read_bytes()
+    assert rv.compile(text, threads=1).fit(rows_of(text), epochs=9, resume=True, checkpoint=path) == []
+    assert path.read_bytes() == before
+
+
+def test_another_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    rv.compile(DENSE, threads=1).fit(rows_of(DENSE), epochs=1, checkpoint=path)
+    with pytest.warns(rv.RanvierWarning, match=r"was trained from another text of text\.nn"):
+        rv.compile(DENSE.replace("lr = 0.02", "lr = 0.01"), threads=1).fit(rows_of(DENSE), epochs=2, resume=True, checkpoint=path)
+    assert rv.load(path).epoch == 2
+
+
 def test_an_interrupted_fit_can_be_taken_up_without_a_file() -> None:
     whole = rv.compile(DENSE, threads=1)
     whole.fit(rows_of(DENSE), epochs=4)
@@ -209,7 +232,7 @@ def test_training_outlives_a_full_disk(tmp_path: Path) -> None:
 # --- killed
 
 
-@pytest.fixture(params=[DENSE, STREAMED], ids=["dense", "streamed"])
+@pytest.fixture(params=[DENSE, STREAMED, GATHERED], ids=["dense", "streamed", "gathered"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder with a model and its rows."""
     (tmp_path / "m.nn").write_text(request.param)

@@ -141,3 +141,9 @@ def test_watching_changes_nothing(rows: dict[str, Any], monkeypatch: pytest.Monk
     assert watched.fit(rows) == other.fit(rows, trap_nan=False)
     for name in watched.params:
         np.testing.assert_array_equal(watched.params[name], other.params[name])
+
+
+def test_what_was_not_finite_before_the_training_is_not_its_fault(rows: dict[str, Any]) -> None:
+    model = rv.compile(source("mse(log(out), y)"), threads=1)
+    assert np.isnan(model.loss({name: array[:8] for name, array in rows.items()}))
+    assert model.fit(rows, epochs=0) == []

@@ -186,3 +186,44 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(run: Run, trained: Any
     assert rv.load(parted).predict(np.zeros((2, 8, 8, 1), np.uint8)).shape == (2, 10)
     assert run("train", trained.source, "-o", parted, "--resume", *settings).exit_code == 0
     assert parted.read_bytes() == whole.read_bytes()
+
+
+def test_what_stands_beside_the_model(run: Run, flowers: Path) -> None:
+    model = flowers / "m.safetensors"
+    result = run("train", flowers / "flowers.nn", "-o", model, "--checkpoint-every", "epoch", "--log", flowers / "log")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert {p.name for p in flowers.glob("m.*")} == {"m.safetensors", "m.previous.safetensors", "m.best.safetensors"}
+    assert len((flowers / "log" / "log.csv").read_text().splitlines()) == 21
+    assert run("eval", flowers / "m.best.safetensors", "--data", flowers / "rows.csv").exit_code == 0
+
+
+def test_a_second_training_in_one_place_is_refused(run: Run, flowers: Path) -> None:
+    from ranvier.runtime.lock import lock_beside, unlock
+
+    handle = lock_beside(flowers / "m.safetensors")
+    result = run("train", flowers / "flowers.nn", "-o", flowers / "m.safetensors")
+    unlock(flowers / "m.safetensors", handle)
+    assert result.exit_code == 1
+    assert f"another training writes there (process {os.getpid()})" in result.stderr
+
+
+def test_times_that_are_none(run: Run, flowers: Path) -> None:
+    result = run("train", flowers / "flowers.nn", "--checkpoint-every", "5 minuten")
+    assert result.exit_code == 2
+    assert "`1000 steps`" in result.stderr
+
+
+def test_resume_of_a_damaged_model_goes_back_one(run: Run, flowers: Path) -> None:
+    whole, model = flowers / "whole.safetensors", flowers / "m.safetensors"
+    assert run("train", flowers / "flowers.nn", "-o", whole).exit_code == 0
+    short = ("train", flowers / "flowers.nn", "-o", model, "--set", "train.epochs=9", "--checkpoint-every", "1 step")
+    assert run(*short).exit_code == 0
+    assert run("train", flowers / "flowers.nn", "-o", model, "--resume", "--checkpoint-every", "1 step").exit_code == 0
+    assert model.read_bytes() == whole.read_bytes()
+    model.write_bytes(model.read_bytes()[:-7])
+    result = run("train", flowers / "flowers.nn", "-o", model, "--resume")
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"warning: {model}: is damaged")
+    assert f"going on from {flowers / 'm.previous.safetensors'} after" in result.stderr
+    assert model.read_bytes() == whole.read_bytes()
