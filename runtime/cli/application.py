@@ -26,6 +26,7 @@ VERBS = {
     "train": ("train", "Train a model and save it."),
     "tune": ("tune", "Search the tune block and train the best settings."),
     "eval": ("evaluate", "Loss and metrics of a saved model on data."),
+    "report": ("report", "A page about a saved model: figures, curves, classes, graph, worst examples."),
     "predict": ("predict", "Predictions of a saved model for data."),
     "sample": ("sample", "Text drawn from a saved model of symbols."),
     "fmt": ("format", "Write files the one canonical way."),

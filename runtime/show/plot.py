@@ -21,6 +21,10 @@ STYLE = """
 .plot .rule { stroke: #e3e3e3 }
 .plot .s0 { stroke: #1d4ed8; fill: #1d4ed8 }
 .plot .s1 { stroke: #c2410c; fill: #c2410c; stroke-dasharray: 5 3 }
+.plot .s2 { stroke: #15803d; fill: #15803d }
+.plot .s3 { stroke: #7e22ce; fill: #7e22ce }
+.plot .s4 { stroke: #a16207; fill: #a16207 }
+.plot .s5 { stroke: #be185d; fill: #be185d }
 .plot .line { fill: none; stroke-width: 2 }
 .plot .dot { stroke: none; fill-opacity: 0.45 }
 .plot .mark { stroke: #777; stroke-dasharray: 2 3 }
@@ -31,6 +35,10 @@ DARK = """
 .plot .rule { stroke: #33363d }
 .plot .s0 { stroke: #7aa7ff; fill: #7aa7ff }
 .plot .s1 { stroke: #ffa270; fill: #ffa270 }
+.plot .s2 { stroke: #5fd08a; fill: #5fd08a }
+.plot .s3 { stroke: #c58bff; fill: #c58bff }
+.plot .s4 { stroke: #e2b93b; fill: #e2b93b }
+.plot .s5 { stroke: #ff8ab8; fill: #ff8ab8 }
 .plot .line { fill: none }
 .plot .mark { stroke: #999 }
 """
