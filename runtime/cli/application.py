@@ -85,7 +85,7 @@ class Verbs(click.Group):
         if not alone:
             return run(standalone_mode=False)
         try:
-            status = run(standalone_mode=False)
+            status: object = run(standalone_mode=False)
         except click.ClickException as error:
             error.show()
             sys.exit(error.exit_code)
