@@ -26,6 +26,7 @@ INTERRUPTED = 130
 )
 @set_option()
 @click.option("--find-lr", is_flag=True, help="Do not train: look for a learning rate, with a table and a picture (-o, else NAME.lr.svg).")
+@click.option("--folds", type=click.IntRange(2), help="Cross-validate first: the scores of as many parts of the rows, each held out once.")
 @click.option("--resume", is_flag=True, help="Go on from the saved model; the result is the same, to the bit, as without the interruption.")
 @every_option()
 @click.option(
@@ -49,6 +50,7 @@ def command(
     output: Path | None,
     settings: tuple[tuple[str, str], ...],
     find_lr: bool,
+    folds: int | None,
     resume: bool,
     every: str,
     trap_nan: bool,
@@ -81,6 +83,8 @@ def command(
     with open_checkpoints(target, every, allow_nonfinite=allow_nonfinite) as checkpoints:
         going_on = resume and _take_up(model, checkpoints)
         split = read_split(model, path)
+        if folds is not None and not going_on:
+            _cross_validate(model, split, folds)
         _fit(model, split, checkpoints, resume=going_on, trap_nan=trap_nan, log=log)
     _finish(model, split, target, curves)
 
@@ -99,6 +103,21 @@ def _take_up(model: Model, checkpoints: Checkpoints) -> bool:
         return False
     click.echo(f"going on from {found} after {model.standing.epochs} epochs", err=True)
     return True
+
+
+def _cross_validate(model: Model, split: Split, folds: int) -> None:
+    """Tell how models like this one do on rows held out; the model is as new afterwards."""
+    from ..cross_validation import cross_validate
+    from .tables import Table, render
+
+    found = cross_validate(model, split.training, folds)
+    table = Table(("fold", *found.figures), "<" + ">" * len(found.figures))
+    for number, scores in enumerate(found.folds, 1):
+        table.add(str(number), *(f"{scores[name]:.4f}" for name in found.figures))
+    table.add("mean", *(f"{found.mean(name):.4f}" for name in found.figures))
+    table.add("±", *(f"{found.spread(name):.4f}" for name in found.figures))
+    click.echo(render(table))
+    model.renew()
 
 
 def _fit(model: Model, split: Split, checkpoints: Checkpoints, *, resume: bool, trap_nan: bool, log: Path | None) -> None:

@@ -158,6 +158,20 @@ def test_processes_come_to_the_same(tmp_path: Path) -> None:
     assert study_of(one) == study_of(two)
 
 
+def test_training_with_folds_scores_them_and_trains_as_without(tmp_path: Path) -> None:
+    folder, saved = written(tmp_path, "hidden in [3]"), []
+    for name, more in (("a", []), ("b", ["--folds", "3"])):
+        target = folder / f"{name}.safetensors"
+        result = CliRunner().invoke(application, ["train", str(folder / "m.nn"), "-o", str(target), *more])
+        assert result.exit_code == 0, result.output
+        saved.append(load(target))
+    model = rv.compile(TEXT)
+    found = cross_validate(model, model.arrays(rows(), targets=True), 3)
+    line = next(line.split() for line in result.output.splitlines() if line.startswith("mean"))
+    assert line[1:] == [f"{found.mean(name):.4f}" for name in found.figures]
+    assert all(saved[0].params[name].tobytes() == saved[1].params[name].tobytes() for name in saved[0].params)
+
+
 def test_what_a_trial_cannot_do_is_its_result(tmp_path: Path) -> None:
     folder = written(tmp_path, "drop in [0.2, 1.5]\nsearch = grid")
     output = run(folder)
