@@ -239,14 +239,22 @@ class Blueprint:
 
     def predict_graph(self) -> Graph:
         """The prediction of every row."""
+        return self._rows_graph("predict")
+
+    def losses_graph(self) -> Graph:
+        """What every row costs when the model predicts."""
+        return self._rows_graph("loss")
+
+    def _rows_graph(self, output: str) -> Graph:
+        """An output of the model for every row."""
         graph = _copied(self.inference_graph)
-        if "predict" not in graph.outputs:
+        if output not in graph.outputs:
             place = self.unit.model.name.span
-            raise SourceError([Diagnostic("no-output", f"the model `{self.unit.model.name.id}` has no `predict`", place)])
-        value = graph.outputs["predict"]
+            raise SourceError([Diagnostic("no-output", f"the model `{self.unit.model.name.id}` has no `{output}`", place)])
+        value = graph.outputs[output]
         if not batched(graph.type(value).shape):
             value = Build(graph, self.real, graph[value].where).broadcast_to(value, (BATCH, *graph.type(value).shape))
-        graph.outputs = {"output:predict": value}
+        graph.outputs = {"output:predict" if output == "predict" else "output:losses": value}
         return graph
 
     @cached_property
@@ -356,6 +364,7 @@ class Blueprint:
             "train": lambda: self.objective.graph,
             "gradients": self.gradient_graph,
             "predict": self.predict_graph,
+            "losses": self.losses_graph,
             "evaluate": lambda: self.evaluation[int(number)].batch,
             "fit": lambda: self.statistics[int(number)].batch,
         }

@@ -32,7 +32,7 @@ KEY = "ranvier"
 GROUPS = {"params": "param/", "state": "state/", "fit": "fit/", "optimizer": "optimizer/"}
 TEXTS = ("sources", "settings", "vocabularies", "progress")
 COUNTERS = ("epoch", "step")
-ACCUMULATORS = "optimizer/accumulator:"
+FIGURES = ("optimizer/accumulator:", "optimizer/history:")
 ALLOW = "load an earlier model, or take it as it is with `--allow-nonfinite` (in Python `allow_nonfinite=True`)"
 
 
@@ -193,6 +193,6 @@ def _check_values(tensors: Mapping[str, Array], allow_nonfinite: bool, path: str
     for name, array in tensors.items():
         if array.dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
             raise CheckpointError(f"{path}: `{name}` holds a bool that is neither 0 nor 1; {REMEDY}")
-        running = name.startswith(ACCUMULATORS)  # what figures of an epoch are made of: a model may rightly have an infinite figure
+        running = name.startswith(FIGURES)  # what figures of an epoch are made of: a model may rightly have an infinite figure
         if array.dtype.kind == "f" and not allow_nonfinite and not running and not np.isfinite(array).all():
             raise UnsoundError(f"{path}: `{name}` holds NaN or an infinity, so training went wrong before it was saved; {ALLOW}")

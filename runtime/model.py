@@ -254,6 +254,11 @@ class Model:
         """How many updates the parameters have had."""
         return int(self.runtime(counter_of(self.blueprint.train_settings))) - 1
 
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The figures of every epoch of the last training, as `fit` returns them; those of a loaded model too."""
+        return [dict(record) for record in self.standing.history]
+
     def set_runtime(self, **values: float) -> None:
         """Set run-time scalars."""
         for name, value in values.items():
@@ -398,7 +403,7 @@ class Model:
             self.entry(name)
             wanted = self._fields if targets else {n: self._fields[n] for n in self._inputs}
             feeds = tuple(Feed(n, f.numpy, self.memory.rows(f"input:{n}")) for n, f in wanted.items())
-            result = self.memory.rows("output:predict") if name == "predict" else self.memory.flat("output:loss")
+            result = self.memory.rows(f"output:{name}") if name in ("predict", "losses") else self.memory.flat("output:loss")
             entry = self.entry(name)  # again: the views may have moved memory that the context points at
             as_is = not any(f.length for f in wanted.values())
             call = self._calls[name] = entry.bind(feeds, result, targets=targets, as_is=as_is)
@@ -451,7 +456,16 @@ class Model:
         if rows >= 0:
             self._go(call, rows)
             return call.results[rows].copy()
-        arrays = self.arrays(data, targets=False)
+        return self._by_batches(call, self.arrays(data, targets=False))
+
+    def losses(self, data: Any, y: Any = None) -> Array:
+        """What each row costs when the model predicts: the `loss` of the model before the mean over the rows, [rows]."""
+        self._need_fit()
+        arrays = self.arrays(data, targets=True, y=y)
+        return self._by_batches(self._call("losses", targets=True), arrays)
+
+    def _by_batches(self, call: Call, arrays: Arrays) -> Array:
+        """The results of all rows."""
         rows = len(next(iter(arrays.values())))
         view = call.results.view
         result = np.empty((rows, *view.shape[1:]), dtype=view.dtype)

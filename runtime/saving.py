@@ -19,6 +19,7 @@ from ..compiler.kernels.placement import pack, unpack
 from ..compiler.source import Source
 from .averaging import saved_parameters
 from .checkpoint import SavedModel, save_model
+from .history import HISTORY, history_arrays, history_of
 from .memory import Array
 from .model import Model
 from .opening import make_blueprint
@@ -30,6 +31,8 @@ from .training import Standing
 
 REALS = {"f32": F32, "f64": F64}
 BEST, ACCUMULATOR, TRAINED, WATCHED = "best:", "accumulator:", "trained:", "watched:"
+BESIDE = (BEST, ACCUMULATOR, TRAINED, WATCHED, HISTORY)
+"""What is kept beside the optimizer's states."""
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -90,7 +93,7 @@ def restore(model: Model, saved: SavedModel, path: str | os.PathLike[str], *, al
     _require(saved.state, states, "states", path, model.capacity)
     if saved.fit:
         _require(saved.fit, inference.fits, "fitted statistics", path)
-    optimizer = {label: value for label, value in saved.optimizer.items() if not label.startswith((BEST, ACCUMULATOR, TRAINED, WATCHED))}
+    optimizer = {label: value for label, value in saved.optimizer.items() if not label.startswith(BESIDE)}
     if optimizer:
         wanted = {label: each.type for label, each in model.blueprint.optimizer_states.items()}
         _require(optimizer, wanted, "optimizer states", path)
@@ -154,6 +157,7 @@ def _standing_arrays(snapshot: Snapshot) -> dict[str, Array]:
     arrays = {BEST + key: unpack(snapshot.held[key].place, value) for key, value in standing.best_values.items()}
     if standing.watched:
         arrays[WATCHED + "values"] = np.asarray(standing.watched)
+    arrays |= history_arrays(standing.history)
     return arrays | {key: snapshot.read(key) for key in snapshot.held if key.startswith(ACCUMULATOR)}
 
 
@@ -177,6 +181,7 @@ def _standing(model: Model, saved: SavedModel, best: Mapping[str, Array]) -> Sta
         best_values={key: pack(model.memory.place(key), value) for key, value in best.items()},
         stopped=bool(figures.get("stopped", 0)),
         watched=_watched(saved.optimizer),
+        history=history_of(saved.optimizer),
     )
 
 

@@ -18,6 +18,7 @@ from ..compiler.errors import DataError, NonFiniteError, RanvierError
 from ..compiler.ir.types import batched
 from .averaging import averages, use_averages, use_trained
 from .data import split_rows
+from .history import History
 from .interruption import Interrupted, interruption
 from .memory import Array
 from .stopping import check_criteria, require_watched, should_stop, watched_value
@@ -63,8 +64,8 @@ class Standing:
     """How far a fit is: kept by the model, so that it can be saved with it and taken up again to the bit.
 
     `epochs` are finished, `position` rows of the next one are done; `best` is the least watched figure, seen after `best_epoch`, when
-    the model held `best_values`; `watched` are the figures of all epochs; `stopped` when a criterion ended it. While the model holds
-    averages, `trained` are the parameters that the updates left.
+    the model held `best_values`; `watched` are the figures of all epochs that criteria ask for, `history` all figures of all epochs;
+    `stopped` when a criterion ended it. While the model holds averages, `trained` are the parameters that the updates left.
     """
 
     epochs: int = 0
@@ -74,6 +75,7 @@ class Standing:
     best_values: dict[str, Array] = field(default_factory=dict)
     stopped: bool = False
     watched: tuple[float, ...] = ()
+    history: History = ()
     trained: dict[str, Array] = field(default_factory=dict)
 
 
@@ -275,6 +277,12 @@ def hold_out(arrays: dict[str, Array], share: float, seed: int, *, last: bool = 
     return next(taken), next(taken)
 
 
+def validation_rows(model: Model, arrays: dict[str, Array]) -> dict[str, Array] | None:
+    """The rows that a fit by the `train` block holds out of these; None when it holds out none."""
+    share = model.blueprint.train_settings.validate
+    return hold_out(arrays, share, model.seed, last=is_in_order(model))[1] if share else None
+
+
 def epoch_order(model: Model, data: Mapping[str, Array], *, anew: bool = True) -> Array:
     """The order of the rows of the model's next epoch, or (not `anew`) of the one that it is in."""
     rows = len(next(iter(data.values())))
@@ -353,6 +361,7 @@ def finish_epoch(run: Run) -> None:
         run.model.set_runtime(watched=value)
         remember_best(run, value)
     run.history.append({**figures, **{f"validation_{name}": value for name, value in single.items()}})
+    run.standing.history = (*run.standing.history, run.history[-1])
     # Before the report, which may end the fit by an exception: the fit taken up again must not ask another epoch later.
     gradient = run.model.runtime("norm") / run.updates
     run.standing.stopped = should_stop(run.model.blueprint, run.standing.watched, gradient)

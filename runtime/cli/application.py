@@ -5,6 +5,7 @@ Exit status: 0 done; 1 the user's file or data is wrong (or over a limit); 2 wro
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -26,6 +27,7 @@ VERBS = {
     "train": ("train", "Train a model and save it."),
     "tune": ("tune", "Search the tune block and train the best settings."),
     "eval": ("evaluate", "Loss and metrics of a saved model on data."),
+    "report": ("report", "A page about a saved model: figures, curves, classes, graph, worst examples."),
     "predict": ("predict", "Predictions of a saved model for data."),
     "sample": ("sample", "Text drawn from a saved model of symbols."),
     "fmt": ("format", "Write files the one canonical way."),
@@ -73,6 +75,24 @@ class Verbs(click.Group):
         """The environment variables."""
         with formatter.section("Environment"):
             formatter.write_dl(list(VARIABLES.items()))
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the command line and leave with its status, as click does by itself.
+
+        But whoever presses Ctrl-C while an earlier one is being answered, outside of any verb, has interrupted, too; click says 1.
+        """
+        alone = options.pop("standalone_mode", True)
+        run = functools.partial(super().main, *arguments, **options)
+        if not alone:
+            return run(standalone_mode=False)
+        try:
+            status: object = run(standalone_mode=False)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(INTERRUPTED)
+        sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a verb; see the module for the exit statuses."""

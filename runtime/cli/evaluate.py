@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import allow_nonfinite_option, data_option, model_argument, threads_option
+
+if TYPE_CHECKING:
+    from ..memory import Array
+    from ..model import Model
 
 
 @click.command("eval")
@@ -17,19 +21,29 @@ from .options import allow_nonfinite_option, data_option, model_argument, thread
 @allow_nonfinite_option()
 @threads_option()
 def command(model: Path, data: Path, allow_nonfinite: bool, threads: int | None) -> None:
-    """Loss and metrics of a saved model over all rows of the data; of a folder of IDX files, over its test part."""
+    """Loss and metrics of a saved model over all rows of the data; of a folder of IDX files, over its test part.
+
+    Where the model tells classes: the figures of each class, and which are taken for which.
+    """
     from ..feeding import read_rows
     from ..saving import load
 
     loaded = load(model, threads=threads, allow_nonfinite=allow_nonfinite)
     read = read_rows(loaded, data)
     table = read.test or read
-    rows = len(next(iter(table.values()), ()))
-    scores = loaded.evaluate(table)
-    click.echo(f"{rows:,} rows  {spell_scores(scores)}")
-    for name, value in scores.items():
-        if not isinstance(value, float):
-            click.echo(f"{name}\n{value}")
+    show_scores(loaded, loaded.arrays(table, targets=True))
+
+
+def show_scores(model: Model, arrays: Mapping[str, Array], what: str = "") -> None:
+    """Loss and metrics over rows that fit already on one line, and below what is said of each class."""
+    from .class_tables import class_report
+
+    rows = len(next(iter(arrays.values()), ()))
+    scores = model.evaluate(arrays)
+    click.echo(f"{what}({rows:,} rows)  {spell_scores(scores)}" if what else f"{rows:,} rows  {spell_scores(scores)}")
+    report = class_report(model, arrays, scores)
+    if report:
+        click.echo(f"\n{report}\n")
 
 
 def spell_scores(scores: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .curves import curves_option
 from .options import (
     INTERRUPTED,
     allow_nonfinite_option,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Write figures to a folder: log.csv, and event files for TensorBoard.",
 )
+@curves_option()
 @allow_nonfinite_option()
 @threads_option()
 @click.option(
@@ -61,6 +63,7 @@ def command(
     every: str,
     trap_nan: bool,
     log: Path | None,
+    curves: Path | None,
     allow_nonfinite: bool,
     threads: int | None,
     seed: int | None,
@@ -91,7 +94,7 @@ def command(
         if folds is not None and not going_on:
             _cross_validate(model, split, folds)
         _fit(model, split, checkpoints, resume=going_on, trap_nan=trap_nan, log=log)
-    _finish(model, split, target)
+    _finish(model, split, target, curves)
 
 
 def _take_up(model: Model, checkpoints: Checkpoints) -> bool:
@@ -132,13 +135,17 @@ def _fit(model: Model, split: Split, checkpoints: Checkpoints, *, resume: bool, 
         click.get_current_context().exit(INTERRUPTED)
 
 
-def _finish(model: Model, split: Split, target: Path) -> None:
-    """Tell how the model does on the rows it has not seen."""
-    from .evaluate import spell_scores
+def _finish(model: Model, split: Split, target: Path, curves: Path | None) -> None:
+    """Tell how the training went, and how the model does on rows it has not seen: those of the test, else those held out."""
+    from ..training import validation_rows
+    from .curves import show_curves
+    from .evaluate import show_scores
 
     if model.standing.stopped:
         click.echo(f"stopped after epoch {model.standing.epochs}: the model is that of epoch {model.standing.best_epoch}, its best")
+    show_curves(model, curves)
     if split.test is not None:
-        rows = len(next(iter(split.test.values())))
-        click.echo(f"test ({rows:,} rows)  {spell_scores(model.evaluate_arrays(split.test))}")
+        show_scores(model, split.test, "test ")
+    elif held_out := validation_rows(model, split.training):
+        show_scores(model, held_out, "validation ")
     click.echo(f"saved {target}")

@@ -146,7 +146,6 @@ def _show(study: Study, bench: Bench) -> None:
 def _table(study: Study) -> str:
     """The best trials."""
     from ..tuning.study import spell_setting
-    from .display import duration
     from .tables import Table, render
 
     names, figure = list(study.settings.space), study.settings.figure
@@ -154,7 +153,7 @@ def _table(study: Study) -> str:
     for trial in study.whole[:SHOWN]:
         spread = f"{trial.spread(figure):.4f}" if len(trial.folds) > 1 else ""
         settings = (spell_setting(trial.settings[name]) for name in names)
-        table.add(str(trial.number + 1), f"{trial.value(figure):.4f}", spread, *settings, duration(trial.seconds))
+        table.add(str(trial.number + 1), f"{trial.value(figure):.4f}", spread, *settings, f"{trial.seconds:.1f}s")
     return render(table)
 
 

@@ -16,6 +16,7 @@ from ..tuning.study import Study, Trial, spell_score, spell_settings
 WIDTH, HEIGHT, MARGIN, ACROSS = 360, 230, 52, 3
 TEXT, LINE, BEST = "#444", "#ccc", "#d1495b"
 STYLE = 'font-family="sans-serif" font-size="11"'
+GOLDEN = (5**0.5 - 1) / 2
 FENCE = 3.0
 """Scores worse than the upper quartile by more than so many interquartile ranges stand at the edge (Tukey's outer fence)."""
 
@@ -50,13 +51,13 @@ def draw_study(study: Study) -> str:
 
 
 def _scale(study: Study) -> Scale:
-    """From the best score to the worst that is not far out."""
+    """From the best score and its spread to the worst that is not far out."""
     values = np.array([study.settings.sign * trial.value(study.settings.figure) for trial in study.whole])
     if not values.size:
         return Scale(0.0, 1.0)
     lower, upper = np.quantile(values, [0.25, 0.75])
     worst = float(values[values <= upper + FENCE * (upper - lower)].max())
-    ends = sorted((study.settings.sign * float(values.min()), study.settings.sign * worst))
+    ends = sorted((study.settings.sign * (float(values.min()) - study.best.spread(study.settings.figure)), study.settings.sign * worst))
     margin = 0.05 * (ends[1] - ends[0]) or 0.05 * abs(ends[0]) or 1.0
     return Scale(ends[0] - margin, ends[1] + margin)
 
@@ -90,7 +91,7 @@ def _by_setting(study: Study, name: str) -> Iterator[str]:
     domain, scale = study.settings.space[name], _scale(study)
     share = importances(study).get(name)
     yield from _frame(scale, name if share is None else f"{name} (explains {share:.0%})", _ticks(domain))
-    yield from _points(study, scale, lambda trial: _share(domain, trial.settings[name]))
+    yield from _points(study, scale, lambda trial: _share(domain, trial.settings[name]) + _aside(domain, trial))
 
 
 def _frame(scale: Scale, name: str, ticks: Sequence[tuple[float, str]]) -> Iterator[str]:
@@ -138,6 +139,11 @@ def _share(domain: Choices | Range, value: object) -> float:
     if domain.log:
         low, high, place = math.log(low), math.log(high), math.log(place)
     return (place - low) / (high - low)
+
+
+def _aside(domain: Choices | Range, trial: Trial) -> float:
+    """How far a trial stands from its value in a list, so that it hides no other: multiples of the golden section fill a stretch evenly."""
+    return ((trial.number * GOLDEN) % 1 - 0.5) / (2 * len(domain.values)) if isinstance(domain, Choices) else 0.0
 
 
 def _ticks(domain: Choices | Range) -> list[tuple[float, str]]:

@@ -284,6 +284,6 @@ def test_interrupted_twice_it_leaves_at_once_and_what_was_written_is_whole(place
     time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors
     load_model(output)

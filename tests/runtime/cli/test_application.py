@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from click.testing import CliRunner, Result
 from ranvier.runtime.cli import application as module
-from ranvier.runtime.cli.application import VERBS, application
+from ranvier.runtime.cli.application import VERBS, Verbs, application
 
 Run = Callable[..., Result]
 HEAVY = ("numpy", "llvmlite", "lark", "networkx", "rich", "pandas")
@@ -79,3 +79,15 @@ def test_errors_of_a_verb_become_statuses(monkeypatch: pytest.MonkeyPatch, run: 
     result = run("check", "x.nn")
     assert result.exit_code == status
     assert result.stderr.count("\n") == 1
+
+
+def test_a_second_interruption_while_the_first_is_answered_has_its_status_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes where click, not the verb, meets it; click would leave with 1, as after a mistake."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Verbs, "invoke", interrupted)
+    with pytest.raises(SystemExit) as ending:
+        application.main(["check", "m.nn"], prog_name="ranvier")
+    assert ending.value.code == 130
