@@ -10,12 +10,12 @@ import numpy as np
 
 from ..compiler.driver import Blueprint
 from ..compiler.errors import DataError
+from .fold_runs import Scores, run_folds
 from .folds import Fold, make_folds, make_part
 from .memory import Array
 from .model import Model
-from .training import Report, is_in_order
+from .training import is_in_order
 
-Scores = dict[str, float]
 HELD_OUT = 0.2
 """The share of rows that trials are judged by, without folds."""
 
@@ -47,7 +47,7 @@ def cross_validate(model: Model, data: Mapping[str, Array], folds: int, *, group
     Every fold begins with new parameters by the model's seed, and fits its statistics on its own training rows. A single class target is
     stratified; rows that go on from each other are held out in order. Raises DataError for too few rows.
     """
-    return Validation(tuple(run_fold(model, data, fold) for fold in folds_of(model, data, folds, groups)))
+    return Validation(tuple(run_folds(model, data, folds_of(model, data, folds, groups))))
 
 
 def folds_of(model: Model, data: Mapping[str, Array], count: int, groups: Array | None = None) -> list[Fold]:
@@ -88,12 +88,3 @@ def _gap(model: Model) -> int:
     """How many windows before one held out share rows with it."""
     settings = model.blueprint.data_settings
     return -(-settings.window // settings.stride) - 1 if settings.window else 0
-
-
-def run_fold(model: Model, data: Mapping[str, Array], fold: Fold, report: Report | None = None) -> Scores:
-    """The scores on the rows held out of a model that is trained anew on the others."""
-    training, held_out = fold
-    model.renew()
-    model.fit({name: np.ascontiguousarray(array[training]) for name, array in data.items()}, report=report)
-    scores = model.evaluate_arrays({name: np.ascontiguousarray(array[held_out]) for name, array in data.items()})
-    return {name: value for name, value in scores.items() if isinstance(value, float)}

@@ -17,7 +17,8 @@ from ...compiler.errors import SourceError
 from ...compiler.frontend.blocks import UNCOMPILED
 from ...compiler.frontend.spelling import spell
 from ...compiler.frontend.values import Live, Value
-from ..cross_validation import Scores, Validation, folds_of, held_out_part, require_group_each, run_fold
+from ..cross_validation import Validation, folds_of, held_out_part, require_group_each
+from ..fold_runs import Scores, run_fold, run_folds
 from ..folds import Fold
 from ..memory import Array
 from ..model import Model
@@ -69,8 +70,8 @@ class Bench:
             return self._by_epochs(model, held_out_part(model, self.data, self.groups), figure, hopeless)
         scores: list[Scores] = []
         rungs: list[float] = []
-        for fold in folds_of(model, self.data, self.folds, self.groups):
-            scores.append(run_fold(model, self.data, fold))
+        for found in run_folds(model, self.data, folds_of(model, self.data, self.folds, self.groups)):
+            scores.append(found)
             rungs.append(Validation(tuple(scores)).mean(figure) if figure in scores[0] else float("nan"))
             if hopeless is not None and len(scores) < self.folds and hopeless(rungs):
                 return Outcome(tuple(scores), tuple(rungs), True)

@@ -17,7 +17,8 @@ from ...compiler.errors import CheckpointError, RanvierError
 from ...compiler.frontend.search import TuneSettings
 from ...compiler.frontend.spelling import spell
 from ..atomic import write_atomic
-from ..cross_validation import Scores, Validation
+from ..cross_validation import Validation
+from ..fold_runs import Scores
 from ..memory import Array
 from ..regular_file import read_regular
 from ..tensor_file import strict_json

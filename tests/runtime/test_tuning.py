@@ -6,6 +6,7 @@ If these fail, a model is chosen by scores that are not its own, or a search tak
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from ranvier.compiler import kept
 from ranvier.compiler.frontend.values import Live
+from ranvier.runtime import fold_runs
 from ranvier.runtime.cli.application import application
 from ranvier.runtime.cross_validation import cross_validate, folds_of, held_out_part
 from ranvier.runtime.model import Model
@@ -98,7 +100,7 @@ def test_forty_trials_of_run_time_numbers_compile_once(tmp_path: Path, monkeypat
     made: list[str] = []
     monkeypatch.setattr(kept, "_kept_or_built", lambda *asked, make=kept._kept_or_built: made.append(asked[1]) or make(*asked))
     folder = written(tmp_path, f"{NUMBERS}\ntrain.epochs in integers(2, 4)\ntrain.seed in integers(0, 9)\nfolds = 2\ntrials = 40")
-    assert "40 trials, 1 compiled" in run(folder)
+    assert "40 trials, 1 compiled" in run(folder, "--threads", "1")
     assert made.count("train") == 1
 
 
@@ -326,7 +328,7 @@ def test_rows_of_a_group_stay_together_and_those_of_a_time_in_order(tmp_path: Pa
     monkeypatch.setattr(Model, "evaluate_arrays", evaluated)
     target = str(tmp_path / "m.safetensors")
     for command in (["tune", "--trials", "1"], ["tune", "--trials", "1", "--folds", "3"], ["train", "--folds", "3"]):
-        result = CliRunner().invoke(application, [command[0], str(tmp_path / "m.nn"), "-o", target, *command[1:]])
+        result = CliRunner().invoke(application, [command[0], str(tmp_path / "m.nn"), "-o", target, "--threads", "1", *command[1:]])
         assert result.exit_code == 0, result.output
     assert len(seen) == 2 + 4 + 4
     for training, held_out in seen:
@@ -372,3 +374,26 @@ def test_a_whole_optimizer_is_searched_with_its_own_settings(tmp_path: Path) -> 
         training, held_out = held_out_part(model, model.arrays(rows(), targets=True))
         model.fit({k: v[training] for k, v in rows().items()})
         assert model.evaluate({k: v[held_out] for k, v in rows().items()})["loss"] == trial["folds"][0]["loss"]
+
+
+def test_folds_on_threads_of_their_own_come_to_the_same() -> None:
+    found = [rv.cross_validate(TEXT, rows(), folds=5, threads=threads) for threads in (1, 2, 3, 10)]
+    assert all(each.folds == found[0].folds for each in found)
+
+
+def test_folds_that_nobody_waits_for_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = rv.compile(TEXT, threads=2, **{"train.epochs": 10**6})
+    data = model.arrays(rows(), targets=True)
+    first = fold_runs.run_fold
+
+    def short(own: Model, *given: Any) -> Any:
+        if own.blueprint.train_settings.epochs == 10**6 and short.__dict__.setdefault("done", 0) == 0:
+            short.__dict__["done"] = 1
+            return {"loss": 0.0}
+        return first(own, *given)
+
+    monkeypatch.setattr(fold_runs, "run_fold", short)
+    runs = fold_runs.run_folds(model, data, folds_of(model, data, 4))
+    assert next(iter(runs)) == {"loss": 0.0}
+    runs.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ranvier-fold")]

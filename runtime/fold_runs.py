@@ -1,0 +1,82 @@
+"""Folds trained and judged, several at once where there are processors for them: each by a model of its own, all by the same programs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+
+import numpy as np
+
+from .folds import Fold
+from .memory import Array
+from .model import Model
+from .training import Progress, Report
+
+Scores = dict[str, float]
+MANY = 2
+"""With so many threads a fold the threads share the work of a single training instead."""
+
+
+class _StoppedError(Exception):
+    """Nobody waits for this fold any more."""
+
+
+def run_folds(model: Model, data: Mapping[str, Array], folds: Sequence[Fold]) -> Iterator[Scores]:
+    """The scores of one fold after the other, in their order; the model is used up.
+
+    A small model gains little from several threads, and folds wait for nothing of each other: each thread has a fold of its own. The
+    results are the same bits.
+    """
+    width = min(model.team.threads, len(folds))
+    if width == 1 or model.team.threads >= MANY * len(folds):
+        return (run_fold(model, data, fold) for fold in folds)
+    return _at_once(model, data, folds, width)
+
+
+def _at_once(model: Model, data: Mapping[str, Array], folds: Sequence[Fold], width: int) -> Iterator[Scores]:
+    """Folds on threads of their own; whoever stops asking ends them within a moment."""
+    models, stop = SimpleQueue[Model](), threading.Event()
+    for _ in range(width):
+        models.put(sibling(model))
+
+    def look(progress: Progress) -> None:
+        if stop.is_set():
+            raise _StoppedError
+
+    def run(fold: Fold) -> Scores:
+        own = models.get()
+        try:
+            return run_fold(own, data, fold, look)
+        finally:
+            models.put(own)
+
+    with ThreadPoolExecutor(width, "ranvier-fold") as pool:
+        try:
+            yield from pool.map(run, folds)
+        finally:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def sibling(model: Model) -> Model:
+    """A model by the same programs, all compiled, for one thread; numbers of the run time are those of the other."""
+    blueprint = model.blueprint
+    made = Model(blueprint, threads=1, seed=model.seed)
+    made.vocabularies = model.vocabularies
+    made.set_runtime(**{each.label: model.runtime(each.label) for each in blueprint.live})
+    for kind, stages in (("fit", blueprint.statistics), ("evaluate", blueprint.evaluation)):
+        for number in range(len(stages)):
+            made.entry(f"{kind}.{number}")
+    made.entry("train")
+    return made
+
+
+def run_fold(model: Model, data: Mapping[str, Array], fold: Fold, report: Report | None = None) -> Scores:
+    """The scores on the rows held out of a model that is trained anew on the others."""
+    training, held_out = fold
+    model.renew()
+    model.fit({name: np.ascontiguousarray(array[training]) for name, array in data.items()}, report=report)
+    scores = model.evaluate_arrays({name: np.ascontiguousarray(array[held_out]) for name, array in data.items()})
+    return {name: value for name, value in scores.items() if isinstance(value, float)}
