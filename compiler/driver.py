@@ -289,16 +289,40 @@ class Blueprint:
         build = Build(graph, self.real, graph[loss].where)
         nodes = parameter_nodes(graph)
         total = loss
+        for penalty, _ in self._penalties(build, nodes):
+            total = build.add(total, penalty)
+        build.where = graph[loss].where
+        return dict(zip(nodes, differentiate(build, total, list(nodes.values())), strict=True))
+
+    def _penalties(self, build: Build, nodes: Mapping[str, int]) -> Iterator[tuple[int, tuple[bool, ...]]]:
+        """What every parameter costs, and what was decided by samples of the run time on the way."""
         for label, parameter in self.training.parameters.items():
             for penalty in penalties(self.unit.library, self.train_settings, parameter):
                 build.where = parameter.where
                 place = innermost_own([penalty.span, *parameter.where.places, self.train_settings.place])
-                value = apply_function(
-                    self.unit.library, build, penalty, [Tensor(nodes[label])], {}, place, purpose=f"the penalty on `{label}`"
-                ).value
-                total = build.add(total, build.cast(returned(build, value, (), "a penalty is one number", place), self.real))
-        build.where = graph[loss].where
-        return dict(zip(nodes, differentiate(build, total, list(nodes.values())), strict=True))
+                purpose = f"the penalty on `{label}`"
+                done = apply_function(self.unit.library, build, penalty, [Tensor(nodes[label])], {}, place, purpose=purpose)
+                value = returned(build, done.value, (), "a penalty is one number", place)
+                yield build.cast(value, self.real), done.decisions
+
+    @cached_property
+    def decisions(self) -> tuple[bool, ...]:
+        """What was decided by samples of the numbers that are known at run time only: with them, one program for all their values."""
+        model = (*self.inference.decisions, *self.training.decisions)
+        return (*model, *self._decisions_of_updates()) if self.live else model
+
+    def _decisions_of_updates(self) -> Iterator[bool]:
+        """Those of penalties and of the update, told by parameters and gradients that nobody computes."""
+        build = Build(Graph("decisions"), self.real)
+        kinds = {label: parameter.type for label, parameter in self.training.parameters.items()}
+        nodes, gradients = (
+            {label: build.add_op(Source(role, label, kind)) for label, kind in kinds.items()} for role in ("parameter", "gradient")
+        )
+        for _, decisions in self._penalties(build, nodes):
+            yield from decisions
+        update = self.updating(build.graph)
+        update.all(nodes, gradients)
+        yield from update.decisions
 
     def _progress(self, graph: Graph, loss: int) -> Stage | None:
         """Accumulators of loss and metrics while training; figures that need several passes are left to evaluation.

@@ -63,7 +63,7 @@ def _key(blueprint: Blueprint, name: str, threads: int) -> str:
         "sources": [library.file.source.text, *(f"{path}\0{source.text}" for path, source in library.sources.items())],
         "settings": {key: spell(value) for key, value in blueprint.settings.items()},
         "overrides": {key: spell(value) for key, value in blueprint.overrides.items() if not UNCOMPILED.fullmatch(key)},
-        "decisions": [*blueprint.inference.decisions, *blueprint.training.decisions],
+        "decisions": blueprint.decisions,
         "rows": blueprint.rows,
         "real": str(blueprint.real),
         "target": repr(blueprint.target),

@@ -49,6 +49,8 @@ class Updating:
     parameters: Mapping[str, Parameter]
     graph: Graph
     real: DType
+    decisions: list[bool] = field(default_factory=list)
+    """What was decided by samples of numbers that are known at run time only."""
     _schedule_states: dict[str, StateVariable] = field(default_factory=dict)
 
     def all(self, nodes: Mapping[str, int], gradients: Mapping[str, int]) -> None:
@@ -156,7 +158,7 @@ class Updating:
         for clip in self.settings.clip:
             build, place = Build(self.graph, self.real), innermost_own([clip.span, self.settings.place])
             given = tuple(Tensor(g) for g in found.values())
-            value = apply_function(self.library, build, clip, [given], {}, place, purpose="the clipped gradients").value
+            value = self._noted(apply_function(self.library, build, clip, [given], {}, place, purpose="the clipped gradients")).value
             wanted = f"what clips takes the list of all gradients and returns one of as many ({len(given)})"
             if not isinstance(value, tuple) or len(value) != len(given):
                 message = f"{wanted}, not {describe(value)}"
@@ -236,8 +238,12 @@ class Updating:
         """What a function makes of one parameter, in its shape."""
         kind = self.parameters[label].type
         build = Build(self.graph, self.real, self.parameters[label].where)
-        value = apply_function(self.library, build, function, given, {}, place, purpose=f"the update of `{label}`").value
-        return build.cast(returned(build, value, kind.shape, wanted, place), self.real)
+        done = self._noted(apply_function(self.library, build, function, given, {}, place, purpose=f"the update of `{label}`"))
+        return build.cast(returned(build, done.value, kind.shape, wanted, place), self.real)
+
+    def _noted(self, done: Application) -> Application:
+        self.decisions += done.decisions
+        return done
 
     def _place_of(self, function: Instance, label: str) -> Span:
         return innermost_own([function.span, *self.parameters[label].where.places, self.settings.place])
@@ -245,7 +251,7 @@ class Updating:
     def _applied(self, run: Callable[[], Application]) -> Application:
         """A body applied, the states that it renewed among the outputs of the graph."""
         before, self.graph.outputs = self.graph.outputs, {}
-        done = run()
+        done = self._noted(run())
         renewed = {k.removeprefix("next:"): v for k, v in self.graph.outputs.items() if k.startswith("next:")}
         self.graph.outputs = before
         for name, value in renewed.items():

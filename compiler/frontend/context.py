@@ -22,7 +22,7 @@ from ..source import Span
 from .chain import Frame, calls_between, depth_to_show
 from .library import is_standard
 from .limits import MAX_ERRORS
-from .values import Instance, Label, Tensor, Value
+from .values import Instance, Label, Live, Tensor, Value
 
 MAXIMUM_DEPTH = 60
 MAXIMUM_NODES = 100_000
@@ -104,7 +104,7 @@ class Recurrence:
 class Context:
     """The state of one elaboration. `lengths` are the nodes of how long each sample's sequence is, by the label of its time axis.
 
-    `samples` are what numbers of the run time may be, by key, and `decisions` what was decided by them.
+    `given` are numbers of the run time by their nodes, `samples` what they may be by key, and `decisions` what was decided by them.
     """
 
     build: Build
@@ -121,6 +121,7 @@ class Context:
     lengths: dict[Label, int] = field(default_factory=dict)
     recurrence: Recurrence | None = None
     draws: dict[str, int] = field(default_factory=dict)
+    given: dict[int, Live] = field(default_factory=dict)
     samples: dict[str, float] = field(default_factory=dict)
     decisions: list[bool] = field(default_factory=list)
     statements: int = 0

@@ -514,7 +514,6 @@ class Elaborator(Expressions):
         place = definition.name.span
         self.instances.append(Instance(Function(definition), scope.values, "", place))
         given: Arguments = ([], {k: (in_graph(self.context, v), place) for k, v in settings.items() if k in known and k not in lengths})
-        self.context.samples = {f"runtime:{v.label}": v.sample for v in settings.values() if isinstance(v, Live)}
         self.capacities = {k: v for k, v in settings.items() if k in lengths and isinstance(v, int) and not isinstance(v, bool)}
         for name in lengths.keys() & settings.keys() - self.capacities.keys():
             self.context.report("bad-shape", f"`{name}` is a length, a whole number, not {describe(settings[name])}", place)
@@ -553,10 +552,11 @@ def elaborate(library: Library, definition: Definition, settings: Mapping[str, V
 
 @dataclass(frozen=True)
 class Application:
-    """A definition applied outside a model: its value, and the states that it declared."""
+    """A definition applied outside a model: its value, the states that it declared, what was decided by samples of the run time."""
 
     value: Value
     states: dict[str, StateVariable]
+    decisions: tuple[bool, ...]
 
 
 def instantiate(library: Library, function: Function, given: Sequence[Value], place: Span, path: str = "", purpose: str = "") -> Instance:
@@ -599,7 +599,7 @@ def apply_function(
     except Refused:
         pass
     context.finish()
-    return Application(result, context.states)
+    return Application(result, context.states, tuple(context.decisions))
 
 
 def _given(elaborator: Elaborator, value: Value) -> Value:
@@ -611,7 +611,11 @@ def _given(elaborator: Elaborator, value: Value) -> Value:
 
 def in_graph(context: Context, value: Value) -> Value:
     """A value, where it is a number of the run time as the scalar that holds it."""
-    return context.runtime(value.label) if isinstance(value, Live) else value
+    if not isinstance(value, Live):
+        return value
+    scalar = context.runtime(value.label)
+    context.given[scalar.node], context.samples[f"runtime:{value.label}"] = value, value.sample
+    return scalar
 
 
 def _usable(value: Value) -> bool:

@@ -507,8 +507,14 @@ class Expressions:
                 hint = did_you_mean(argument.name, layer_settings())
                 self.context.refuse("unknown-setting", f"`{argument.name}` is no setting of a layer", argument.span, help=hint)
             else:
-                layer.options[argument.name] = self.known(argument.value, scope)
+                layer.options[argument.name] = self.strength(argument.value, scope)
         return layer
+
+    def strength(self, expression: Expression, scope: Scope) -> Value:
+        """The strength of a penalty: a value known before the model runs, or a number of the run time as it was given."""
+        value = self.evaluate(expression, scope)
+        given = self.context.given.get(value.node) if isinstance(value, Tensor) else None
+        return given or self.known(expression, scope)
 
     def factor(self, expression: Expression, scope: Scope) -> float:
         """What the learning rate of a layer is multiplied by: a number of at least 0."""

@@ -101,7 +101,7 @@ class Bench:
         blueprint = chosen(self.base, settings, numbers)
         overrides = {name: value for name, value in blueprint.overrides.items() if not UNCOMPILED.fullmatch(name)}
         key = json.dumps([{name: spell(value) for name, value in part.items()} for part in (blueprint.settings, overrides)])
-        key += repr((blueprint.inference.decisions, blueprint.training.decisions))
+        key += repr(blueprint.decisions)
         if key not in self.models:
             self.models[key] = Model(blueprint, threads=self.threads)
         model = self.models[key]
