@@ -170,6 +170,7 @@ def test_training_with_folds_scores_them_and_trains_as_without(tmp_path: Path) -
     model = rv.compile(TEXT)
     found = cross_validate(model, model.arrays(rows(), targets=True), 3)
     line = next(line.split() for line in result.output.splitlines() if line.startswith("mean"))
+    assert saved[1].origin.startswith(f"settings as written, loss {found.mean('loss'):.4f} ± {found.spread('loss'):.4f}, accuracy")
     assert line[1:] == [f"{found.mean(name):.4f}" for name in found.figures]
     assert all(saved[0].params[name].tobytes() == saved[1].params[name].tobytes() for name in saved[0].params)
 
