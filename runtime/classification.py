@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .model import Model
 
 ROWS_AT_ONCE = 2**14
+MOST_CLASSES = 2048
+"""Of more classes nobody reads each, and a matrix of their pairs would not fit memory."""
 ANSWERS = ("no", "yes")
 HALF = 0.5
 
@@ -80,7 +82,7 @@ def judged_target(model: Model) -> Field | None:
 
 def _is_scored(field: Field, told: tuple[int, ...]) -> bool:
     """A score for each class."""
-    return field.classes is not None and told == (*field.shape, field.classes)
+    return field.classes is not None and field.classes <= MOST_CLASSES and told == (*field.shape, field.classes)
 
 
 def _is_answered(field: Field, told: tuple[int, ...]) -> bool:

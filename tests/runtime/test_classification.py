@@ -78,6 +78,12 @@ def test_classes_are_called_by_their_names_and_many_are_cut() -> None:
     assert confusion_text(judged).splitlines()[2:] == ["kind 0  kind 1     1", "kind 1  kind 0     1"]
 
 
+def test_too_many_classes_for_a_matrix_are_not_judged() -> None:
+    count = 100_000
+    model = rv.compile(CLASSES.replace("[4]", f"[{count}]"))
+    assert judge(model, {"x": np.zeros((1, count), np.float32), "y": np.zeros(1, np.int32)}) is None
+
+
 def test_losses_of_rows_are_what_the_loss_averages() -> None:
     x, y = rows(50)
     model = rv.compile(CLASSES, batch=16)

@@ -205,6 +205,19 @@ def test_area_of_classes_against_the_rest(average: str) -> None:
     assert figure == pytest.approx(metrics.roc_auc_score(y, x / x.sum(1, keepdims=True), multi_class="ovr", average=average), abs=1e-3)
 
 
+def test_area_of_classes_up_to_each_end() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    x, _ = arrays(ROWS, TIMES)
+    y = np.random.default_rng(9).integers(0, CLASSES, (ROWS, TIMES))
+    lengths = np.random.default_rng(1).integers(1, TIMES + 1, ROWS)
+    inside = np.arange(TIMES) < lengths[:, None]
+    text = one_figure(f"class[{CLASSES}][T]", "auc(softmax(z), y)", f"T, {CLASSES}")
+    figure = rv.compile(text, batch=8, T=TIMES).evaluate({"x": x, "y": y, "x_length": lengths})["figure"]
+    shares = np.exp(x[inside].astype(np.float64))
+    wanted = metrics.roc_auc_score(y[inside], shares / shares.sum(1, keepdims=True), multi_class="ovr")
+    assert figure == pytest.approx(wanted, abs=1e-3)
+
+
 def test_area_while_training_is_shown_for_probabilities() -> None:
     random = np.random.default_rng(6)
     y = random.integers(0, 2, 512)
