@@ -119,8 +119,8 @@ def _cross_validate(model: Model, split: Split, folds: int) -> None:
     table.add("mean", *(f"{found.mean(name):.4f}" for name in found.figures))
     table.add("±", *(f"{found.spread(name):.4f}" for name in found.figures))
     click.echo(render(table))
-    scores = ", ".join(f"{name} {found.mean(name):.4f} ± {found.spread(name):.4f}" for name in found.figures)
-    model.origin = f"settings as written, {scores} on {folds} folds"
+    summary = ", ".join(f"{name} {found.mean(name):.4f} ± {found.spread(name):.4f}" for name in found.figures)
+    model.origin = f"settings as written, {summary} on {folds} folds"
     model.renew()
 
 
