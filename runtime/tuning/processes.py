@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing.synchronize import Event
 
 from ...compiler.driver import Blueprint
 from ...compiler.errors import ResourceError
@@ -24,6 +27,8 @@ from .study import Settings, Study, Trial
 
 QUEUED = 2
 """Trials that wait for each process, so that none is idle."""
+LOOKING_SECONDS = 1.0
+"""How often a process looks whether anybody still waits for it."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,15 @@ class InProcesses:
     bench: Bench
     width: int
     _pool: ProcessPoolExecutor | None = field(default=None, init=False)
+    _over: Event | None = field(default=None, init=False)
 
     def __enter__(self) -> InProcesses:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the processes; trials that run come to their end unheard."""
-        if self._pool is not None:
+        """End the processes at once, in the midst of trials that nobody waits for any more."""
+        if self._pool is not None and self._over is not None:
+            self._over.set()
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, study: Study, asked: Iterable[tuple[int, Settings]]) -> Iterator[Trial]:
@@ -89,7 +96,8 @@ class InProcesses:
         if self._pool is None:
             threads = self.bench.threads or max(1, available() // self.width)
             context = multiprocessing.get_context("spawn")  # a team of threads does not survive a fork
-            self._pool = ProcessPoolExecutor(self.width, context, _open, (recipe_of(self.bench), threads))
+            self._over = context.Event()
+            self._pool = ProcessPoolExecutor(self.width, context, _open, (recipe_of(self.bench), threads, self._over))
         waiting, rest = deque[Future[Trial]](), iter(asked)
         before = Study(study.settings, list(study.trials)) if study.settings.search == "tpe" else Study(study.settings)
         try:
@@ -107,9 +115,18 @@ _bench: list[Bench] = []
 """The one of this process, made when it starts."""
 
 
-def _open(recipe: Recipe, threads: int) -> None:
+def _open(recipe: Recipe, threads: int, over: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
+    threading.Thread(target=_leave, args=(over,), daemon=True).start()
     _bench.append(recipe.bench(threads))
+
+
+def _leave(over: Event) -> None:
+    """End this process when the search is over, or its own process is gone: this one writes nothing, so that nothing is lost."""
+    parent = multiprocessing.parent_process()
+    while not over.wait(LOOKING_SECONDS) and parent is not None and parent.is_alive():
+        pass
+    os._exit(0)
 
 
 def _run(study: Study, number: int, settings: Settings) -> Trial:
