@@ -20,7 +20,7 @@ from ...compiler.frontend.spelling import spell
 from ...compiler.ir.types import DTYPES
 from ..memory import Array
 from ..opening import TEXT, make_blueprint, open_source
-from ..processors import available
+from ..processors import default_threads
 from .bench import Bench
 from .search import attempt
 from .study import Settings, Study, Trial
@@ -94,7 +94,7 @@ class InProcesses:
     def __call__(self, study: Study, asked: Iterable[tuple[int, Settings]]) -> Iterator[Trial]:
         """The trials with these numbers and settings, in their order, each as soon as it and those before it are there."""
         if self._pool is None:
-            threads = self.bench.threads or max(1, available() // self.width)
+            threads = max(1, (self.bench.threads or default_threads()) // self.width)
             context = multiprocessing.get_context("spawn")  # a team of threads does not survive a fork
             self._over = context.Event()
             self._pool = ProcessPoolExecutor(self.width, context, _open, (recipe_of(self.bench), threads, self._over))
