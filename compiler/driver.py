@@ -14,9 +14,10 @@ from functools import cached_property
 from .backend.target import Target
 from .diagnostics import Diagnostic, Note
 from .errors import SourceError
-from .frontend.blocks import DataSettings, TrainSettings, read_data, read_train
+from .frontend.blocks import TrainSettings, read_train
 from .frontend.chain import innermost_own
 from .frontend.context import Field, Parameter, StateVariable
+from .frontend.data_block import DataSettings, read_data
 from .frontend.elaborate import Elaboration, apply_function, elaborate, instantiate
 from .frontend.lengths import length_names
 from .frontend.library import Library, Reader, open_library

@@ -65,19 +65,19 @@ def first(wrong: Array) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
 
 
-def cast(array: Array, dtype: DType, name: str, origin: Origin) -> Array:
-    """Numbers as `dtype`, native-endian; what is right already is given back as it is.
+def cast(array: Array, dtype: DType, name: str, origin: Origin, *, missing: bool = False) -> Array:
+    """Numbers as `dtype`, native-endian; what is right already is given back as it is. NaN stays in floats where values may be `missing`.
 
     Raises DataError naming the first value that is NaN, infinite, beyond the range of `dtype`, or not whole where it has to be.
     """
     if array.dtype.kind == "U":
         raise _text_refused(array, dtype, name, origin)
     if array.dtype.kind == "f":
-        _require(np.isfinite(array), array, name, origin, "remove the row or fill the value in")
+        _check_finite(array, name, origin, missing=missing and dtype.is_float)
     if array.dtype == dtype.numpy:
         return array
     if dtype.is_float:
-        return _to_float(array, dtype, name, origin)
+        return _to_float(array, dtype, name, origin, missing=missing)
     return _to_whole(array, dtype, name, origin)
 
 
@@ -97,11 +97,23 @@ def _require(good: Array, array: Array, name: str, origin: Origin, mend: str) ->
     raise DataError(f"{origin.place(name, position[0], position[1:])} is {array[position]}; {mend}")
 
 
-def _to_float(array: Array, dtype: DType, name: str, origin: Origin) -> Array:
+def _check_finite(array: Array, name: str, origin: Origin, *, missing: bool) -> None:
+    """No infinite value; no NaN, which is a missing value, unless the model takes those."""
+    if np.isfinite(array).all():
+        return
+    if not missing and np.isnan(array).any():
+        position = first(np.isnan(array))
+        mend = "fill it in, leave such rows out (`missing = drop` in the data block), or let the model fill it in (`missing = keep`)"
+        raise DataError(f"{origin.place(name, position[0], position[1:])} is nan, a missing value: {mend}")
+    _require(~np.isinf(array), array, name, origin, "remove the row or fill the value in")
+
+
+def _to_float(array: Array, dtype: DType, name: str, origin: Origin, *, missing: bool) -> Array:
     with np.errstate(over="ignore"):
         result = array.astype(dtype.numpy)
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.bytes:
-        _require(np.isfinite(result), array, name, origin, f"it exceeds what {dtype} holds: scale the data or remove the row")
+        held = ~np.isinf(result) if missing else np.isfinite(result)
+        _require(held, array, name, origin, f"it exceeds what {dtype} holds: scale the data or remove the row")
     return result
 
 

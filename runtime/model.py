@@ -180,7 +180,8 @@ class Model:
         self._entries: dict[str, Entry] = {}
         self._calls: dict[str, Call] = {}
         inference = blueprint.inference
-        self._fields = {f.name: _field(f) for f in inference.fields.values()}
+        keeps = blueprint.data_settings.missing == "keep"
+        self._fields = {f.name: _field(f, missing=keeps and f.name not in inference.targets) for f in inference.fields.values()}
         self._inputs = [name for name in self._fields if name not in inference.targets]
         self._place()
         if initialise:
@@ -215,6 +216,16 @@ class Model:
     def fields(self) -> dict[str, Field]:
         """Inputs and targets by name."""
         return self._fields
+
+    @property
+    def carries_rows(self) -> bool:
+        """Whether rows go on from batch to batch: the model has states of each row."""
+        return any(batched(state.type.shape) for state in self.blueprint.inference.states.values())
+
+    @property
+    def in_order(self) -> bool:
+        """Whether rows held out must be the last ones: neighbours go on from each other, or share what they hold."""
+        return self.carries_rows or self.blueprint.data_settings.window > 0
 
     @property
     def capacity(self) -> int:
@@ -513,6 +524,6 @@ class Model:
         return f"<ranvier model {self.blueprint.unit.model.name.id}, {count} parameters>"
 
 
-def _field(declared: Any) -> Field:
+def _field(declared: Any, *, missing: bool) -> Field:
     shape = tuple(d for d in declared.type.shape if isinstance(d, int))
-    return Field(declared.name, declared.type.dtype, shape, declared.classes, declared.length, declared.most)
+    return Field(declared.name, declared.type.dtype, shape, declared.classes, declared.length, declared.most, missing)

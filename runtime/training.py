@@ -13,9 +13,9 @@ from ..compiler.errors import DataError, RanvierError
 from ..compiler.frontend.elaborate import apply_function
 from ..compiler.ir.build import Build
 from ..compiler.ir.graph import Graph
-from ..compiler.ir.types import batched
-from .data import split_rows
 from .memory import Array
+from .splitting import Keys, split, split_keys
+from .table import Origin
 
 if TYPE_CHECKING:
     from .model import Model
@@ -76,7 +76,7 @@ class Run:
     def rows(self) -> int:
         """Training rows of an epoch."""
         rows = len(next(iter(self.data.values())))
-        return streams(self.model, rows).size if is_streamed(self.model) else rows
+        return streams(self.model, rows).size if self.model.carries_rows else rows
 
     @property
     def standing(self) -> Standing:
@@ -106,7 +106,12 @@ def train(
         raise DataError(f"`validation` is a share of the rows or a dictionary of other rows, not {share!r}")
     held_out = model.arrays(share, targets=True) if isinstance(share, Mapping) else None
     if not isinstance(share, Mapping) and share:
-        arrays, held_out = hold_out(arrays, float(share), model.seed, last=is_in_order(model))
+        keys = (
+            split_keys(model.blueprint.data_settings, data, Origin(), last=model.in_order)
+            if hasattr(data, "keys")
+            else Keys(last=model.in_order)
+        )
+        arrays, held_out = hold_out(arrays, float(share), model.seed, keys)
     if not model.fitted:
         model.fit_statistics(arrays)
     run = Run(model, arrays, held_out, settings.epochs if epochs is None else epochs, report)
@@ -123,16 +128,6 @@ def train(
     return run.history
 
 
-def is_streamed(model: Model) -> bool:
-    """Whether rows go on from batch to batch: the model has states of each row."""
-    return any(batched(state.type.shape) for state in model.blueprint.inference.states.values())
-
-
-def is_in_order(model: Model) -> bool:
-    """Whether rows held out must be the last ones: neighbours go on from each other, or share what they hold."""
-    return is_streamed(model) or model.blueprint.data_settings.window > 0
-
-
 def streams(model: Model, rows: int) -> Array:
     """An order in which each row of a batch is followed by the next one of the data in the same place of the next batch.
 
@@ -144,12 +139,9 @@ def streams(model: Model, rows: int) -> Array:
     return np.ascontiguousarray((first + np.arange(length, dtype=np.int64)[:, None]).reshape(-1))
 
 
-def hold_out(arrays: dict[str, Array], share: float, seed: int, *, last: bool = False) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Rows apart by a seed, or the `last` ones: (the rest, the share)."""
-    rows = len(next(iter(arrays.values())))
-    rest, part = split_rows(rows, share, seed)
-    if last:
-        rest, part = np.arange(rows)[: len(rest)], np.arange(rows)[len(rest) :]
+def hold_out(arrays: dict[str, Array], share: float, seed: int, keys: Keys) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Rows apart by their keys and a seed: (the rest, the share)."""
+    rest, part = split(len(next(iter(arrays.values()))), share, seed, keys)
     taken = ({k: np.ascontiguousarray(v[i]) for k, v in arrays.items()} for i in (rest, part))
     return next(taken), next(taken)
 
@@ -157,7 +149,7 @@ def hold_out(arrays: dict[str, Array], share: float, seed: int, *, last: bool = 
 def one_epoch(run: Run) -> None:
     """All rows once, in an order that depends on seed and epoch only."""
     model = run.model
-    if is_streamed(model):
+    if model.carries_rows:
         order = streams(model, len(next(iter(run.data.values()))))
         if run.standing.position == 0:
             model.begin_streams()

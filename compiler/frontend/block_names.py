@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..diagnostics import Diagnostic, Note, did_you_mean
-from .blocks import KNOWN, ROW_SETTINGS, SPACES
+from .blocks import KNOWN, SPACES
+from .data_block import COLUMNS, WORDS
 from .library import Library
 from .names import check_expression
 from .references import every
@@ -39,10 +40,10 @@ def _setting(library: Library, block: Block, setting: Setting, model: Definition
         return []
     if setting.choices:
         return [] if block.kind == "tune" else [_no_choices(block, setting)]
-    known = ("source", *ROW_SETTINGS, *fields) if block.kind == "data" else KNOWN[block.kind]
+    known = (*KNOWN["data"], *fields) if block.kind == "data" else KNOWN[block.kind]
     if name not in known:
         return [] if block.kind == "data" and model is None else [_unknown(block, setting, known)]
-    if block.kind == "tune":
+    if block.kind == "tune" or (block.kind == "data" and (name in COLUMNS or (name in WORDS and isinstance(setting.value, Name)))):
         return []
     library.space = SPACES.get(name, "")
     try:

@@ -1,4 +1,4 @@
-"""The `train` and `data` blocks: settings checked by name, evaluated, overridden from the command line."""
+"""The `train` block, and what all blocks share: settings checked by name, evaluated, overridden from the command line."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from ..source import Span
 from .context import Context, Refused
 from .elaborate import Elaborator
 from .library import Library
-from .syntax import Block, Call, Expression, Name, Setting
+from .syntax import Block, Expression, Name, Setting
 from .values import Function, Instance, Scope, Value, describe, with_article
 
 SPACES = {"optimizer": "optimizer", "schedule": "schedule"}
 KNOWN = {
     "train": ("optimizer", "schedule", "regularize", "batch", "epochs", "validate", "stop", "seed"),
-    "data": ("source", "features", "target", "test", "window", "stride", "validate", "split", "stratify", "group", "time"),
+    "data": (
+        *("source", "test", "validate", "stratify", "group", "time", "window", "stride"),
+        *("missing", "weight", "class_weight", "resize", "stream"),
+    ),
     "tune": ("folds", "trials", "best", "search"),
 }
 DEFAULTS = "defaults.nn"
-ROW_SETTINGS = ("test", "window", "stride")
-"""Numbers of a `data` block that say which rows are samples."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +45,10 @@ class TrainSettings:
     place: Span
 
 
-@dataclass(frozen=True)
-class DataSettings:
-    """What a `data` block says: where rows come from, which columns feed which name, the share held out for the test.
-
-    With a `window` (not 0) a sample is that many rows, beginning at every `stride`-th one.
-    """
-
-    source: str | None
-    columns: Mapping[str, tuple[str, ...]]
-    test: float
-    place: Span | None
-    window: int = 0
-    stride: int = 0
-
-
 @dataclass
-class _Reader:
+class SettingReader:
+    """Evaluates the settings of a block, with the words of the command line in place of the file's."""
+
     elaborator: Elaborator
     overrides: Mapping[str, Value]
     used: set[str]
@@ -68,6 +56,7 @@ class _Reader:
 
     @property
     def context(self) -> Context:
+        """Where mistakes are reported."""
         return self.elaborator.context
 
     def evaluate(self, setting: Setting) -> Value:
@@ -131,7 +120,7 @@ def read_train(library: Library, blocks: Mapping[str, Block], overrides: Mapping
 
     default = parse(standard_sources()[DEFAULTS]).blocks[0]
     block = blocks.get("train", default)
-    reader = _reader(library, overrides)
+    reader = setting_reader(library, overrides)
     values: dict[str, Value] = {}
     for source in (default, block):
         for setting in source.settings:
@@ -153,7 +142,7 @@ def read_train(library: Library, blocks: Mapping[str, Block], overrides: Mapping
     return TrainSettings(place=block.span, **{k: values.get(k) for k in KNOWN["train"]})  # type: ignore[arg-type]
 
 
-def _train_setting(reader: _Reader, setting: Setting) -> Value:
+def _train_setting(reader: SettingReader, setting: Setting) -> Value:
     name = setting.name.id
     if name not in KNOWN["train"]:
         hint = did_you_mean(name, KNOWN["train"]) or f"the settings are {', '.join(KNOWN['train'])}"
@@ -161,7 +150,7 @@ def _train_setting(reader: _Reader, setting: Setting) -> Value:
     return _accepted(reader, name, reader.override(f"train.{name}", reader.evaluate(setting)), setting.value.span)
 
 
-def _accepted(reader: _Reader, name: str, value: Value, place: Span) -> Value:
+def _accepted(reader: SettingReader, name: str, value: Value, place: Span) -> Value:
     """The value of a setting of a train block, if it is of the kind that the setting takes."""
     if name in RANGES:
         return reader.number(name, value, place)
@@ -183,78 +172,19 @@ def _example(name: str) -> str:
     return {"optimizer": "adam(lr = 1e-3)", "schedule": "cosine(warmup = 5%)", "regularize": "l2(1e-4)"}.get(name, "patience(5)")
 
 
-def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[str, Value], names: tuple[str, ...]) -> DataSettings:
-    """The `data` block; `names` are the inputs and targets that may be given columns."""
-    block = blocks.get("data")
-    if block is None:
-        return DataSettings(None, {}, _number(overrides, "data.test", 0.0), None)
-    reader = _reader(library, overrides)
-    source, columns, numbers = None, dict[str, tuple[str, ...]](), dict[str, float]()
-    for setting in block.settings:
-        try:
-            name = setting.name.id
-            if name in names:
-                columns[name] = _columns(reader, setting.value)
-            elif name == "source":
-                value = reader.override("data.source", reader.evaluate(setting))
-                if not isinstance(value, str):
-                    reader.context.refuse("type-mismatch", f"`source` is the path of a file, not {describe(value)}", setting.value.span)
-                source = value
-            elif name in ROW_SETTINGS:
-                numbers[name] = reader.number(name, reader.override(f"data.{name}", reader.evaluate(setting)), setting.value.span)
-            else:
-                hint = did_you_mean(name, ("source", *ROW_SETTINGS, *names))
-                reader.context.refuse("unknown-setting", f"a data block has no setting `{name}`", setting.name.span, help=hint)
-        except Refused:
-            continue
-    reader.context.finish()
-    for name in ROW_SETTINGS:
-        if f"data.{name}" in overrides:
-            numbers[name] = reader.number(name, reader.override(f"data.{name}", None), block.span)
-    if "stride" in numbers and "window" not in numbers:
-        place = next((s.value.span for s in block.settings if s.name.id == "stride"), block.span)
-        message = "`stride` says where windows begin, and there is no `window`"
-        reader.context.report("bad-setting", message, place, help="add `window = …`, the rows of a sample")
-        reader.context.finish()
-    window = int(numbers.get("window", 0))
-    return DataSettings(source, columns, float(numbers.get("test", 0.0)), block.span, window, int(numbers.get("stride", window)))
-
-
-def _number(overrides: Mapping[str, Value], key: str, default: float) -> float:
-    value = overrides.get(key, default)
-    return float(value) if isinstance(value, int | float) else default
-
-
-def _columns(reader: _Reader, expression: Expression) -> tuple[str, ...]:
-    """`column(a)` or `columns(a, b)`: names of columns, which stand for themselves."""
-    named = isinstance(expression, Call) and isinstance(expression.callee, Name) and expression.callee.id in ("column", "columns")
-    if not named:
-        reader.context.refuse("bad-setting", "say which columns: `column(name)` or `columns(first, second)`", expression.span)
-    assert isinstance(expression, Call)
-    found = []
-    for argument in expression.arguments:
-        value = argument.value
-        if isinstance(value, Name):
-            found.append(value.id)
-        elif (text := getattr(value, "value", None)) and isinstance(text, str):
-            found.append(text)
-        else:
-            reader.context.refuse("bad-setting", "a column is a name, or a text in quotes", argument.span)
-    return tuple(found)
-
-
-def _reader(library: Library, overrides: Mapping[str, Value]) -> _Reader:
+def setting_reader(library: Library, overrides: Mapping[str, Value]) -> SettingReader:
+    """A reader of the settings of a file."""
     context = Context(Build(Graph("blocks"), F64), training=True)
     elaborator = Elaborator(context, library)
     place = library.file.source
     root = Instance(Function(next(iter(library.own.values())).definition), {}, "", Span(place, 0, 0))
     elaborator.instances.append(root)
-    return _Reader(elaborator, overrides, set())
+    return SettingReader(elaborator, overrides, set())
 
 
 def read_override(library: Library, path: str, expression: Expression) -> Value:
     """The value that a person gives from outside for a setting of a block (`train.optimizer`) or of the model; raises SourceError."""
-    reader = _reader(library, {})
+    reader = setting_reader(library, {})
     value: Value = None
     try:
         if path.startswith("train."):

@@ -13,15 +13,15 @@ from .options import data_option, model_argument, threads_option
 
 @click.command("eval")
 @model_argument()
-@data_option("Rows with targets: .npz, .npy, .csv, .tsv, IDX or a folder of IDX files.", required=True)
+@data_option("Rows with targets: .npz, .npy, .csv, .tsv, .parquet, IDX or a folder.", required=True)
 @threads_option()
 def command(model: Path, data: Path, threads: int | None) -> None:
-    """Loss and metrics of a saved model over all rows of the data; of a folder of IDX files, over its test part."""
+    """Loss and metrics of a saved model over all rows of the data; of a folder that keeps a test part, over that part."""
     from ..feeding import read_rows
     from ..saving import load
 
     loaded = load(model, threads=threads)
-    read = read_rows(loaded, data)
+    read = read_rows(loaded, data, complete=True)
     table = read.test or read
     rows = len(next(iter(table.values()), ()))
     scores = loaded.evaluate(table)

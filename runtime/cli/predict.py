@@ -20,7 +20,7 @@ SHOWN_VALUES = 8
 
 @click.command("predict")
 @model_argument()
-@data_option("Rows of the inputs: .npz, .npy, .csv, .tsv, IDX or a folder of IDX files.", required=True)
+@data_option("Rows of the inputs: .npz, .npy, .csv, .tsv, .parquet, IDX or a folder.", required=True)
 @click.option(
     "-o", "output", metavar="OUT", type=click.Path(path_type=Path, dir_okay=False), help="Write all predictions to a .npz or .csv file."
 )

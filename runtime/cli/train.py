@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import blueprint_of, data_option, file_argument, set_option, threads_option
+from .options import blueprint_of, data_option, file_argument, part_option, parts_given, set_option, threads_option
 
 if TYPE_CHECKING:
     from ..feeding import Split
@@ -51,10 +51,12 @@ class Watch:
 
 @click.command("train")
 @file_argument()
-@data_option("Rows to train on: .npz, .npy, .csv, .tsv, IDX or a folder of IDX files.  [default: the source of the data block]")
+@data_option("Rows to train on: .npz, .npy, .csv, .tsv, .parquet, IDX or a folder.  [default: the source of the data block]")
 @click.option(
     "-o", "output", metavar="MODEL", type=click.Path(path_type=Path, dir_okay=False), help="Where to save.  [default: NAME.safetensors]"
 )
+@part_option("test", "Rows for the test at the end: a share such as 20%, or a file of their own.")
+@part_option("validate", "Rows to watch while training: a share of the training rows, or a file of their own.")
 @set_option()
 @click.option("--resume", is_flag=True, help="Go on from the saved model; the result is the same, to the bit, as without the interruption.")
 @threads_option()
@@ -64,6 +66,8 @@ class Watch:
 def command(
     file: Path,
     data: Path | None,
+    test: str | None,
+    validate: str | None,
     output: Path | None,
     settings: tuple[tuple[str, str], ...],
     resume: bool,
@@ -75,16 +79,17 @@ def command(
     Ctrl-C saves the model as it is and leaves with status 130; --resume goes on from there. While training runs, the model is saved about
     every half a minute.
     """
-    from ..feeding import data_path, make_room, read_split
+    from ..feeding import Given, data_path, make_room, read_split
     from ..model import Model
 
-    blueprint = blueprint_of(file, settings, seed)
+    shares, files = parts_given(test=test, validate=validate)
+    blueprint = blueprint_of(file, (*settings, *shares), seed)
     path = data_path(blueprint, data)
     target = output or Path(f"{blueprint.unit.model.name.id}.safetensors")
     _require_writable(target)
     model = Model(make_room(blueprint, path), threads=threads)
     going_on = resume and _take_up(model, target)
-    split = read_split(model, path)
+    split = read_split(model, Given(path, files.get("test"), files.get("validate")))
     _fit(model, split, target, resume=going_on)
     _finish(model, split, target)
 
@@ -117,7 +122,7 @@ def _fit(model: Model, split: Split, target: Path, *, resume: bool) -> None:
     with _interruption() as asked, open_display() as display:
         watch = Watch(model, target, display, asked)
         try:
-            model.fit(split.training, report=watch, resume=resume)
+            model.fit(split.training, validation=split.validation or 0, report=watch, resume=resume)
         except InterruptedTrainingError:
             model.save(target)
             ended = True

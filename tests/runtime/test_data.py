@@ -12,7 +12,8 @@ from ranvier.compiler.errors import DataError
 from ranvier.compiler.ir.types import BOOL, F32, F64, I32, I64, U8, DType
 from ranvier.runtime.data import Field, fit_arrays, learn_vocabularies, learn_vocabulary, split_rows
 from ranvier.runtime.limits import Limits
-from ranvier.runtime.table import Table, read_table, select_columns
+from ranvier.runtime.reading import Wanted, read_table
+from ranvier.runtime.table import Table, select_columns
 
 SPECIES = Field("species", I32, (), 3)
 
@@ -235,10 +236,10 @@ def test_tables_are_chosen_by_suffix(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("x\ty\n1\t2\n")
     assert read_table(tmp_path / "a.npz").rows == 3
     assert list(read_table(tmp_path / "a.csv")) == list(read_table(tmp_path / "a.tsv")) == ["x", "y"]
-    assert read_table(tmp_path / "a.csv", text={"x"})["x"].tolist() == ["1"]
+    assert read_table(tmp_path / "a.csv", wanted=Wanted({"x"}))["x"].tolist() == ["1"]
     assert list(read_table(tmp_path / "x.NPY")) == ["x"]
     with pytest.raises(DataError, match=r"\.npz, \.npy, \.csv, \.tsv"):
-        read_table(tmp_path / "a.parquet")
+        read_table(tmp_path / "a.xlsx")
     with pytest.raises(DataError, match="the limit is"):
         read_table(tmp_path / "a.npz", Limits(size=10))
 
