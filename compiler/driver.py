@@ -45,6 +45,7 @@ from .passes.fusion import Fusion
 from .passes.loops import has_loops
 from .passes.pipeline import Watcher, optimise
 from .passes.stream import Stage, carry, part_of, passes_over, split_stream
+from .passes.weights import weighted
 from .source import Source as Text
 from .source import Span
 
@@ -109,6 +110,7 @@ class Blueprint:
     real: DType = F32
     watch: Watcher | None = None
     checked: bool = False
+    weighted: bool = False
     _programs: dict[str, Program] = field(default_factory=dict)
 
     # --- what the file says
@@ -154,6 +156,14 @@ class Blueprint:
     def lookups(self) -> tuple[Numbering, ...]:
         """What of the inputs numbers rows of tables."""
         return tuple(dict.fromkeys(each for e in (self.inference, self.training) for each in numberings(e.graph)))
+
+    def with_weights(self) -> Blueprint:
+        """The same model with every row counting as much as its weight says; parameters and states lie where they lie here."""
+        layout = self.layout  # made before it is shared
+        new = replace(self, weighted=True, _programs={})
+        kept = ("train_settings", "data_settings", "training", "inference", "limits", "lookups", "optimizer_states")
+        new.__dict__.update({name: self.__dict__[name] for name in kept if name in self.__dict__}, layout=layout)
+        return new
 
     # --- graphs
 
@@ -215,7 +225,10 @@ class Blueprint:
         graph = _copied(self.inference.graph)
         results = {n.removeprefix("metric:"): v for n, v in graph.outputs.items() if n == "loss" or n.startswith("metric:")}
         build = Build(graph, self.real)
-        return split_stream(graph, {name: mean_over_batch(build, value) for name, value in results.items()}, "evaluate:")
+        means = {name: mean_over_batch(build, value) for name, value in results.items()}
+        if not self.weighted:
+            return split_stream(graph, means, "evaluate:")
+        return split_stream(graph, weighted(build, means, frozenset()), "weighted-evaluate:")
 
     @cached_property
     def statistics(self) -> list[Stage]:
@@ -236,7 +249,8 @@ class Blueprint:
             if f"next:{label}" in graph.outputs:
                 graph.outputs[f"state:{label}"] = graph.outputs[f"next:{label}"]
         build = Build(graph, self.real, graph[graph.outputs["loss"]].where)
-        return graph, mean_over_batch(build, graph.outputs["loss"])
+        loss = mean_over_batch(build, graph.outputs["loss"])
+        return graph, weighted(build, {"loss": loss}, _of_samples(graph, graph.outputs["loss"]))["loss"] if self.weighted else loss
 
     def _gradients(self, graph: Graph, loss: int) -> dict[str, int]:
         """The gradient of loss plus penalties for every parameter."""
@@ -300,14 +314,12 @@ class Blueprint:
         What makes the loss of a sample is what the step computes on its batch, a normalisation over the batch too.
         """
         build = Build(graph, self.real)
-        sample = self.training.graph.outputs["loss"]
-        within = frozenset(graph.ancestors([sample])) if batched(graph.type(sample).shape) else frozenset[int]()
-        results = {"loss": loss}
-        for name, value in self.training.graph.outputs.items():
-            if name.startswith("metric:"):
-                results[name.removeprefix("metric:")] = mean_over_batch(build, value)
+        outputs = graph.outputs
+        within = _of_samples(graph, outputs["loss"])
+        metrics = {name.removeprefix("metric:"): mean_over_batch(build, v) for name, v in outputs.items() if name.startswith("metric:")}
+        results = {"loss": loss, **(weighted(build, metrics, within) if self.weighted else metrics)}
         single = {name: value for name, value in results.items() if passes_over(graph, value, within) == 1}
-        stages = split_stream(graph, single, "train:", within)
+        stages = split_stream(graph, single, "weighted-train:" if self.weighted else "train:", within)
         for accumulator in stages[0].accumulators if stages else ():
             carry(graph, part_of(accumulator), accumulator)
         return stages[0] if stages else None
@@ -415,7 +427,7 @@ class Blueprint:
 
     def _checks(self, used: Sequence[str]) -> tuple[Lowered, str | None]:
         """Kernels that find a whole number out of its range before anything reads it."""
-        fields = [field for f in used if (field := self.inference.fields[f]).name in self.limits]
+        fields = [self.inference.fields[f] for f in used if f in self.limits]
         if not fields:
             return Lowered([], {}), None
         build = Build(Graph("checks"), self.real, NOWHERE)
@@ -465,6 +477,11 @@ def mean_over_batch(build: Build, value: int) -> int:
         return value
     build.where = build.graph[value].where
     return build.div(build.sum(value, [0]), build.extent(BATCH))
+
+
+def _of_samples(graph: Graph, loss: int) -> frozenset[int]:
+    """What makes the loss of a sample; nothing where the loss is of all of them together."""
+    return frozenset(graph.ancestors([loss])) if batched(graph.type(loss).shape) else frozenset[int]()
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ def _key(blueprint: Blueprint, name: str, threads: int) -> str:
         "settings": {key: spell(value) for key, value in blueprint.settings.items()},
         "overrides": {key: spell(value) for key, value in blueprint.overrides.items()},
         "rows": blueprint.rows,
+        "weighted": blueprint.weighted,
         "real": str(blueprint.real),
         "target": repr(blueprint.target),
         "threads": threads,

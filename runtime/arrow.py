@@ -64,7 +64,7 @@ def _array(pa: ModuleType, column: Any, limits: Limits) -> Array:
     if isinstance(column, pa.ExtensionArray):
         column, kind = column.storage, column.storage.type
     if types.is_dictionary(kind):
-        return _array(pa, _decoded(pa, column, limits), limits)
+        return _decoded(pa, column, limits)
     if types.is_null(kind):
         return np.full(len(column), np.nan)
     if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
@@ -87,11 +87,21 @@ def _numbers(pa: ModuleType, column: Any) -> Array:
     return np.ascontiguousarray(found)
 
 
-def _decoded(pa: ModuleType, column: Any, limits: Limits) -> Any:
+def _decoded(pa: ModuleType, column: Any, limits: Limits) -> Array:
     """A column of a dictionary, which may name one long text in every row: its size is known before it is asked for."""
-    if pa.types.is_string(column.type.value_type) or pa.types.is_large_string(column.type.value_type):
-        _require_room(max((len(str(t)) for t in column.dictionary.to_pylist()), default=0), len(column), limits)
-    return column.dictionary_decode()
+    column.validate(full=True)  # no index outside the dictionary
+    values = _array(pa, column.dictionary, limits)
+    if values.itemsize * len(column) > limits.size:
+        raise _Unreadable(f"one of its values takes {values.itemsize} bytes, too long for {len(column)} rows")
+    holes = column.is_null().to_numpy(zero_copy_only=False)
+    text = values.dtype.kind == "U"
+    values = values if text or not holes.any() else values.astype(np.float64)
+    if not len(values):
+        return np.full(len(column), "" if text else np.nan)
+    found: Array = values[column.indices.fill_null(0).to_numpy(zero_copy_only=False)]
+    if holes.any():
+        found[holes] = "" if text else np.nan
+    return found
 
 
 def _require_room(longest: int, rows: int, limits: Limits) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -47,17 +48,24 @@ def _unusual(array: Array, name: str, origin: Origin) -> Array:
 
 def _from_objects(array: Array, name: str, origin: Origin) -> Array:
     values = array.ravel().tolist()
-    if values and all(isinstance(value, str) for value in values):
-        return array.astype(np.str_)
+    holes = [_is_missing(value) for value in values]
+    known = [value for value, hole in zip(values, holes, strict=True) if not hole]
+    if known and all(isinstance(value, str) for value in known):
+        return np.where(np.reshape(holes, array.shape), "", array).astype(np.str_)
     for number, value in enumerate(values):
-        if not isinstance(value, Real | np.bool_):
+        if not holes[number] and not isinstance(value, Real | np.bool_ | Decimal):
             row, *index = np.unravel_index(number, array.shape) if array.ndim else (0,)
             place = origin.place(name, int(row), tuple(map(int, index)))
-            raise DataError(f"{place} holds {str(value)[:60]!r}: values must be all numbers or all text, none missing")
+            raise DataError(f"{place} holds {str(value)[:60]!r}: values must be all numbers or all text")
     try:
-        return array.astype(np.float64)
+        return np.where(np.reshape(holes, array.shape), np.nan, array).astype(np.float64)
     except UNREADABLE as failure:
         raise DataError(f"{origin.prefix}`{name}` cannot be read as numbers: {failure}") from failure
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NaN, and what pandas has in their place: such a value is not equal to itself, or does not say."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
 
 
 def first(wrong: Array) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from .opening import path_below, source_folder
 from .reading import Wanted, read_table
 from .sequences import longest
 from .splitting import split, split_keys
-from .table import Table, in_windows, select_columns, take_rows
+from .table import Table, column_hint, in_windows, select_columns, take_rows
 
 IMAGES = "images"
 
@@ -113,6 +113,9 @@ def _table(blueprint: Blueprint, given: Given, named: Iterable[str]) -> Table:
         source = path or (_own_path(blueprint, own) if own is not None else None)
         if source is not None:
             parts[part] = _read(blueprint, source, named)
+    if settings.weight is not None and settings.weight not in table:
+        hint = column_hint(settings.weight, table, table.origin)
+        raise DataError(f"{table.origin.prefix}has no column `{settings.weight}` of weights; {hint}")
     return _complete(blueprint, Table(table.arrays, table.origin, **parts))
 
 

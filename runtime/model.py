@@ -19,13 +19,17 @@ from ..compiler.ir.op import Context
 from ..compiler.ir.types import BATCH, F64, TensorType, batched, elements
 from ..compiler.kept import executable
 from ..compiler.passes.stream import Stage
+from ..compiler.passes.weights import WEIGHT
 from .convert import as_array, cast
-from .data import Field, fit_arrays
+from .data import Field, fit_arrays, learn_vocabularies
+from .frames import as_only_input, frame_columns, with_joined
 from .memory import Array, Memory, allocate, require_memory
 from .sequences import check_lengths, padded
-from .table import Origin
+from .table import Origin, Table
 from .team import Team, shared_team
-from .training import Standing, train
+from .training import Standing, Weights, train
+from .weights import NAME as WEIGHT_NAME
+from .weights import ClassWeight, row_weights
 
 Arrays = Mapping[str, Array]
 
@@ -166,7 +170,8 @@ class Model:
 
     def __init__(self, blueprint: Blueprint, *, threads: int | None = None, seed: int | None = None, initialise: bool = True) -> None:
         """With `initialise` false parameters and states are zeros, for whoever fills them next."""
-        self.blueprint = blueprint
+        settings = blueprint.data_settings
+        self.blueprint = blueprint.with_weights() if settings.weight or settings.class_weight else blueprint
         self.seed = blueprint.train_settings.seed if seed is None else seed
         self.team: Team = shared_team(threads)
         self.memory = Memory(blueprint.layout)
@@ -241,6 +246,14 @@ class Model:
         """A run-time scalar."""
         return float(self.memory.flat(f"runtime:{name}")[0])
 
+    def weigh(self) -> None:
+        """From now on every row counts as much as its weight says, 1 where none is given."""
+        if self.blueprint.weighted:
+            return
+        self.blueprint = self.blueprint.with_weights()
+        kept = {name: entry for name, entry in self._entries.items() if name == "predict" or name.startswith("fit.")}
+        self._entries, self._calls = kept, {name: call for name, call in self._calls.items() if name in kept}
+
     # --- native calls
 
     def entry(self, name: str) -> Entry:
@@ -251,7 +264,7 @@ class Model:
             context = np.zeros(code.layout.words, dtype=np.int64)
             scratch = allocate(max(code.scratch_stride * self.team.threads, 64))
             self._entries[name] = Entry(code, context, int(context.ctypes.data), scratch, self.team)
-            if name == "train":
+            if name == "train" and not self._begun:
                 self._begin_optimizer()
         entry = self._entries[name]
         if entry.generation != self.memory.generation:
@@ -326,26 +339,57 @@ class Model:
 
     # --- rows in
 
-    def arrays(self, data: Any, *, targets: bool, y: Any = None) -> dict[str, Array]:
-        """User data checked and converted to the model's fields; a single array stands for the only input, `y` for the only target."""
+    def named(self, data: Any, y: Any = None) -> Mapping[str, Any]:
+        """User data by name: a single array stands for the only input, `y` for the only target; columns are joined as the file says."""
+        own = [n for n in self._fields if self._fields[n].most is None]  # lengths stand beside their sequences, or are a list's rows
+        found = self._by_name(data, [n for n in own if n in self._inputs])
+        if y is None:
+            return found
+        rest = [n for n in own if n not in self._inputs]
+        if len(rest) != 1:
+            raise DataError(f"the model has {len(rest)} targets: give them by name in a dictionary")
+        return {**found, rest[0]: y}
+
+    def arrays(self, data: Any, *, targets: bool, y: Any = None, weights: Any = None) -> dict[str, Array]:
+        """User data (see `named`) checked and converted to the model's fields, with the `weights` of rows where those count."""
         wanted = [n for n in self._fields if targets or n in self._inputs]
-        own = [n for n in wanted if self._fields[n].most is None]  # lengths stand beside their sequences, or are those of a list's rows
-        if not isinstance(data, Mapping) and not hasattr(data, "columns"):
-            inputs = [n for n in own if n in self._inputs]
-            if len(inputs) != 1:
-                raise DataError(f"the model has the inputs {', '.join(inputs)}: give a dictionary with an array for each")
-            data = {inputs[0]: data}
-        if y is not None:
-            rest = [n for n in own if n not in self._inputs]
-            if len(rest) != 1:
-                raise DataError(f"the model has {len(rest)} targets: give them by name in a dictionary")
-            data = {**data, rest[0]: y}
+        own = [n for n in wanted if self._fields[n].most is None]
+        data = self.named(data, y)
         fields = [self._fields[n] for n in sorted(wanted, key=lambda n: n not in own)]  # a missing sequence is named, not its lengths
         fitted = fit_arrays(fields, padded(fields, data), vocabularies=self.vocabularies)
         for lookup in self.blueprint.lookups:
             if lookup.input in fitted and len(fitted[lookup.input]):
                 self._check_numbers(lookup, fitted[lookup.input])
+        if targets and self.blueprint.weighted:
+            fitted[WEIGHT] = self._weights(weights, data, len(next(iter(fitted.values()))))
         return fitted
+
+    def _weights(self, given: Any, data: Mapping[str, Any], rows: int) -> Array:
+        """How much rows count: what is given for them, the column that the data block names, else 1 each."""
+        column = self.blueprint.data_settings.weight
+        name, origin = WEIGHT_NAME, data.origin if isinstance(data, Table) else Origin()
+        if given is None and WEIGHT in data:
+            given = data[WEIGHT]
+        elif given is None and column is not None and column in data:
+            given, name = data[column], column
+        return row_weights(given, rows, self.blueprint.real, name, origin)
+
+    def learn_names(self, data: Mapping[str, Any]) -> None:
+        """Names of classes from text among the data, unless they are known."""
+        if not self.vocabularies:
+            self.vocabularies = learn_vocabularies(list(self._fields.values()), data)
+
+    def _by_name(self, data: Any, inputs: list[str]) -> Mapping[str, Any]:
+        """Columns by name, joined as the data block says; what has no names is that of the only input."""
+        frame = frame_columns(data)
+        if frame is None and len(inputs) != 1:
+            raise DataError(f"the model has the inputs {', '.join(inputs)}: give a dictionary with an array for each")
+        if frame is None:
+            return {inputs[0]: data}
+        named = with_joined(frame, self.blueprint.data_settings.columns)
+        if len(inputs) == 1 and named is frame and not isinstance(data, Mapping):
+            return as_only_input(frame, self._fields[inputs[0]], [n for n in self._fields if n != inputs[0]])
+        return named
 
     def _check_numbers(self, lookup: Numbering, values: Array) -> None:
         """DataError names the first number without a row of the table: better now than in the midst of a training."""
@@ -355,11 +399,11 @@ class Model:
         if shown.min() < 0 or shown.max() >= lookup.entries:
             self._refuse(lookup.input, values)
 
-    def _load(self, call: Call, data: Any) -> int:
+    def _load(self, call: Call, data: Any, weights: Any = None) -> int:
         """Put a batch into the input buffers and return its rows; arrays that do not fit as they are get checked and converted."""
-        rows = call.load(data) if call.as_is else -1
+        rows = call.load(data) if call.as_is and weights is None else -1
         if rows < 0:
-            arrays = self.arrays(data, targets=call.targets)
+            arrays = self.arrays(data, targets=call.targets, weights=weights)
             if not len(next(iter(arrays.values()))):
                 raise DataError("there are no rows")
             rows = call.load(arrays)
@@ -376,6 +420,9 @@ class Model:
             self.entry(name)
             wanted = self._fields if targets else {n: self._fields[n] for n in self._inputs}
             feeds = tuple(Feed(n, f.numpy, self.memory.rows(f"input:{n}")) for n, f in wanted.items())
+            if targets and self.blueprint.weighted:
+                self.blueprint.layout.place(f"input:{WEIGHT}", TensorType(self.blueprint.real, (BATCH,)))
+                feeds += (Feed(WEIGHT, self.blueprint.real.numpy, self.memory.rows(f"input:{WEIGHT}")),)
             result = self.memory.rows("output:predict") if name == "predict" else self.memory.flat("output:loss")
             entry = self.entry(name)  # again: the views may have moved memory that the context points at
             as_is = not any(f.length for f in wanted.values())
@@ -390,25 +437,29 @@ class Model:
 
     # --- what it does
 
-    def step(self, data: Mapping[str, Any]) -> float:
+    def step(self, data: Mapping[str, Any], *, sample_weight: Any = None) -> float:
         """One training step on a batch of at most `capacity` rows; returns the loss before the step (without penalties).
 
         Floats that fit as they are go in unseen, so a NaN among them comes out as the loss; `fit` looks at every value first.
         """
+        if sample_weight is not None:
+            self.weigh()
         call = self._calls.get("train")
         if call is None or call.generation != self.memory.generation:
             call = self._call("train", targets=True)
         if not self.fitted:
             self.fit_statistics(self.arrays(data, targets=True))
-        self._go(call, self._load(call, data))
+        self._go(call, self._load(call, data, sample_weight))
         return float(call.results.view[0])
 
-    def gradients(self, data: Mapping[str, Any]) -> dict[str, Array]:
+    def gradients(self, data: Mapping[str, Any], *, sample_weight: Any = None) -> dict[str, Array]:
         """The gradient of the mean loss (and penalties) over a batch for every parameter, in logical shapes."""
+        if sample_weight is not None:
+            self.weigh()
         if not self.fitted:
             self.fit_statistics(self.arrays(data, targets=True))
         call = self._call("gradients", targets=True)
-        self._go(call, self._load(call, data))
+        self._go(call, self._load(call, data, sample_weight))
         return {name: self.memory.read(f"output:gradient:{name}") for name in self.params}
 
     def loss(self, data: Mapping[str, Any]) -> float:
@@ -439,10 +490,12 @@ class Model:
             result[start:stop] = view[: stop - start]
         return result
 
-    def evaluate(self, data: Any, y: Any = None) -> dict[str, Any]:
-        """Loss and metrics over all rows; metrics with axes (a confusion matrix) are arrays."""
+    def evaluate(self, data: Any, y: Any = None, *, sample_weight: Any = None) -> dict[str, Any]:
+        """Loss and metrics over all rows, weighted if weights are given; metrics with axes (a confusion matrix) are arrays."""
         self._need_fit()
-        arrays = self.arrays(data, targets=True, y=y)
+        if sample_weight is not None:
+            self.weigh()
+        arrays = self.arrays(data, targets=True, y=y, weights=sample_weight)
         return self.evaluate_arrays(arrays)
 
     def evaluate_arrays(self, arrays: Arrays) -> dict[str, Any]:
@@ -496,16 +549,21 @@ class Model:
         y: Any = None,
         *,
         epochs: int | None = None,
-        validation: float | Mapping[str, Any] | None = None,
+        validation: Any = None,
+        sample_weight: Any = None,
+        class_weight: ClassWeight | None = None,
         report: Any = None,
         resume: bool = False,
     ) -> list[dict[str, float]]:
         """Train: by the `train` block, but for what is given here. Returns a record an epoch.
 
-        `validation` is a share of the rows to hold out, or other rows. `report` is called with progress about ten times a second; what
-        it raises ends the training, and `resume` takes up such a fit (also that of a loaded model) where it ended, to the bit.
+        `validation` is a share of the rows to hold out, or other rows (named, or inputs and targets in a tuple). Loss and metrics are
+        means weighted by `sample_weight` [rows]; while training also by `class_weight`: "balanced", a number a class, or a dictionary.
+        `report` is called with progress about ten times a second; what it raises ends the training, and `resume` takes up such a fit (also
+        that of a loaded model) where it ended, to the bit.
         """
-        return train(self, data, y, epochs=epochs, validation=validation, report=report, resume=resume)
+        weights = Weights(sample_weight, class_weight)
+        return train(self, data, y, epochs=epochs, validation=validation, weights=weights, report=report, resume=resume)
 
     def _need_fit(self) -> None:
         if not self.fitted:

@@ -39,6 +39,8 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Model:
         _unit(saved, str(path)), settings["model"], settings["overrides"], capacity=settings["capacity"], real=REALS[settings["real"]]
     )
     model = Model(blueprint, threads=threads, seed=int(saved.progress.get("seed", 0)), initialise=False)
+    if saved.progress.get("weighted"):
+        model.weigh()
     restore(model, saved, path)
     return model
 
@@ -60,7 +62,11 @@ def to_saved(model: Model) -> SavedModel:
         fit=_read(model, "fit", inference.fits) if model.fitted else {},
         optimizer={**model.optimizer_states(), **_standing_arrays(model)},
         vocabularies=model.vocabularies,
-        progress={"epoch": model.epoch, "step": int(model.runtime("step")), "seed": model.seed, **_standing_figures(model.standing)},
+        progress={
+            **{"epoch": model.epoch, "step": int(model.runtime("step")), "seed": model.seed},
+            **({"weighted": 1} if model.blueprint.weighted else {}),
+            **_standing_figures(model.standing),
+        },
     )
 
 

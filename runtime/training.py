@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..compiler.ir.graph import Graph
 from .memory import Array
 from .splitting import Keys, split, split_keys
 from .table import Origin
+from .weights import ClassWeight, class_factors, class_target, times_class, whole_labels
 
 if TYPE_CHECKING:
     from .model import Model
@@ -84,13 +86,36 @@ class Run:
         return self.model.standing
 
 
+@dataclass(frozen=True)
+class Weights:
+    """What a person gives to `fit`: how much rows count, and how much classes do."""
+
+    rows: Any = None
+    classes: ClassWeight | None = None
+
+    def __bool__(self) -> bool:
+        return self.rows is not None or self.classes is not None
+
+    def by_class(
+        self, model: Model, arrays: dict[str, Array], held_out: dict[str, Array] | None
+    ) -> tuple[dict[str, Array], dict[str, Array] | None]:
+        """Rows to train on and to watch with their weights times the factors of their classes, learned from the ones to train on."""
+        wanted = model.blueprint.data_settings.class_weight if self.classes is None else self.classes
+        if wanted is None:
+            return arrays, held_out
+        target = class_target([model.fields[name] for name in model.blueprint.inference.targets])
+        factors = class_factors(wanted, target, whole_labels(target, arrays[target.name]), model.vocabularies.get(target.name))
+        return times_class(arrays, target, factors), held_out and times_class(held_out, target, factors)
+
+
 def train(
     model: Model,
     data: Any,
     y: Any,
     *,
     epochs: int | None,
-    validation: float | Mapping[str, Any] | None,
+    validation: Any,
+    weights: Weights,
     report: Report | None,
     resume: bool = False,
 ) -> list[dict[str, float]]:
@@ -98,20 +123,21 @@ def train(
     settings = model.blueprint.train_settings
     if epochs is not None and (not hasattr(epochs, "__index__") or epochs < 0):
         raise RanvierError(f"`epochs` is a whole number of at least 0, not {epochs!r}")
-    arrays = model.arrays(data, targets=True, y=y)
+    if weights:
+        model.weigh()
+    named = model.named(data, y)
+    model.learn_names(named)
+    arrays = model.arrays(named, targets=True, weights=weights.rows)
     if len(next(iter(arrays.values()))) == 0:
         raise DataError("there are no rows to train on")
     share: Any = settings.validate if validation is None else validation
     if isinstance(share, str | bytes):
-        raise DataError(f"`validation` is a share of the rows or a dictionary of other rows, not {share!r}")
-    held_out = model.arrays(share, targets=True) if isinstance(share, Mapping) else None
-    if not isinstance(share, Mapping) and share:
-        keys = (
-            split_keys(model.blueprint.data_settings, data, Origin(), last=model.in_order)
-            if hasattr(data, "keys")
-            else Keys(last=model.in_order)
-        )
+        raise DataError(f"`validation` is a share of the rows or other rows, not {share!r}")
+    held_out = None if isinstance(share, Real) else other_rows(model, share)
+    if isinstance(share, Real) and share:
+        keys = split_keys(model.blueprint.data_settings, named, Origin(), last=model.in_order)
         arrays, held_out = hold_out(arrays, float(share), model.seed, keys)
+    arrays, held_out = weights.by_class(model, arrays, held_out)
     if not model.fitted:
         model.fit_statistics(arrays)
     run = Run(model, arrays, held_out, settings.epochs if epochs is None else epochs, report)
@@ -137,6 +163,14 @@ def streams(model: Model, rows: int) -> Array:
     length = rows // side_by_side
     first = np.arange(side_by_side, dtype=np.int64) * length
     return np.ascontiguousarray((first + np.arange(length, dtype=np.int64)[:, None]).reshape(-1))
+
+
+def other_rows(model: Model, rows: Any) -> dict[str, Array]:
+    """Rows to watch that a person gives: by name, or inputs, targets and perhaps weights in a tuple."""
+    if not isinstance(rows, tuple):
+        return model.arrays(rows, targets=True)
+    data, y, weights, *_ = (*rows, None, None, None)
+    return model.arrays(data, targets=True, y=y, weights=weights)
 
 
 def hold_out(arrays: dict[str, Array], share: float, seed: int, keys: Keys) -> tuple[dict[str, Array], dict[str, Array]]:

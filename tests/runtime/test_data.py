@@ -158,7 +158,7 @@ def test_other_shapes_are_refused_with_both() -> None:
         (Field("x", F32, ()), ["1.5", "two"], "`x` row 1 holds the text 'two'"),
         (Field("x", F32, ()), ["1.5"], r"astype\(float\)"),
         (Field("x", F32, ()), [1.5, "a", None], "row 1 holds 'a'|row 2 holds"),
-        (Field("x", F32, ()), np.array([1.5, None], dtype=object), "row 1 holds 'None'"),
+        (Field("x", F32, ()), np.array([1.5, None], dtype=object), "row 1 is nan, a missing value"),
         (Field("x", F32, ()), np.array([10**400, 1], dtype=object), "cannot be read as numbers"),
         (Field("x", F32, ()), np.array([1j]), "complex128"),
         (Field("x", F32, ()), np.array(["2020-01-01"], "M8[D]"), "datetime64"),
