@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,25 @@ from .limits import LIMITS
 from .memory import Array
 from .model import Model
 from .opening import path_below, source_folder
-from .reading import Wanted, read_table
+from .reading import Wanted, folder_parts, read_table
 from .sequences import longest
-from .splitting import split, split_keys
-from .table import Table, column_hint, in_windows, select_columns, take_rows
+from .splitting import Keys, split, split_keys
+from .stored import Stored, open_stored
+from .streaming import Rows, StreamedRows
+from .table import Origin, Table, column_hint, in_windows, select_columns, take_rows
 
 IMAGES = "images"
+SCANNED = 65536
+"""Rows that are looked at together for missing values."""
 
 
 @dataclass(frozen=True)
 class Split:
     """Rows to train on; rows for the test at the end and rows to watch while training, if there are any."""
 
-    training: dict[str, Array]
-    test: dict[str, Array] | None
-    validation: dict[str, Array] | None = None
+    training: Rows
+    test: Rows | None
+    validation: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -83,9 +87,21 @@ def read_rows(model: Model, path: Path, *, complete: bool = False) -> Table:
     return _complete(model.blueprint, table) if complete else table
 
 
+def rows_to_judge(model: Model, path: Path) -> Rows:
+    """Rows with their targets: of a folder that keeps a test part that part, else all."""
+    stored = stored_rows(model, path, part="test")
+    if stored is not None:
+        return streamed(model, stored, complete=True)
+    table = read_rows(model, path, complete=True)
+    return model.arrays(table.test or table, targets=True)
+
+
 def read_split(model: Model, given: Path | Given) -> Split:
     """Rows to train on, to watch and for the test (see `split_table`); where samples are windows of rows, no window holds rows of both."""
     files = given if isinstance(given, Given) else Given(given)
+    stored = stored_rows(model, files.rows)
+    if stored is not None:
+        return _stream_split(model, files, stored)
     table, share = _table(model.blueprint, files, model.vocabularies), model.blueprint.data_settings.test
     if not model.blueprint.data_settings.window or table.test is not None or not share:
         return split_table(model, windowed(model, table))
@@ -108,15 +124,18 @@ def _table(blueprint: Blueprint, given: Given, named: Iterable[str]) -> Table:
     settings, named = blueprint.data_settings, tuple(named)
     table = _read(blueprint, given.rows, named)
     parts = {"test": table.test, "validation": table.validation}
-    files = {"test": (given.test, settings.test_source), "validation": (given.validation, settings.validate_source)}
-    for part, (path, own) in files.items():
-        source = path or (_own_path(blueprint, own) if own is not None else None)
-        if source is not None:
-            parts[part] = _read(blueprint, source, named)
+    parts |= {part: _read(blueprint, path, named) for part, path in own_files(blueprint, given).items()}
     if settings.weight is not None and settings.weight not in table:
         hint = column_hint(settings.weight, table, table.origin)
         raise DataError(f"{table.origin.prefix}has no column `{settings.weight}` of weights; {hint}")
     return _complete(blueprint, Table(table.arrays, table.origin, **parts))
+
+
+def own_files(blueprint: Blueprint, given: Given) -> dict[str, Path]:
+    """Files that hold the rows for the test and those to watch: given ones, else those that the data block names."""
+    settings = blueprint.data_settings
+    named = {"test": (given.test, settings.test_source), "validation": (given.validation, settings.validate_source)}
+    return {part: path or _own_path(blueprint, own or "") for part, (path, own) in named.items() if path is not None or own is not None}
 
 
 def _read(blueprint: Blueprint, path: Path, named: Iterable[str]) -> Table:
@@ -124,8 +143,13 @@ def _read(blueprint: Blueprint, path: Path, named: Iterable[str]) -> Table:
     columns = settings.columns
     text = {column for name in named for column in columns.get(name, (name,))}
     table = read_table(path, LIMITS, wanted=Wanted(text, _image_shape(blueprint), settings.resize))
-    found = {name: wanted for name, wanted in columns.items() if set(wanted) <= set(table) or name not in table}
-    return select_columns(table, found)
+    return _joined(blueprint, table)
+
+
+def _joined(blueprint: Blueprint, table: Table) -> Table:
+    """The table with the columns that the data block joins."""
+    columns = blueprint.data_settings.columns
+    return select_columns(table, {name: wanted for name, wanted in columns.items() if set(wanted) <= set(table) or name not in table})
 
 
 def _image_shape(blueprint: Blueprint) -> tuple[int, ...] | None:
@@ -140,14 +164,20 @@ def _complete(blueprint: Blueprint, table: Table) -> Table:
     if blueprint.data_settings.missing != "drop":
         return table
     test, validation = (_complete(blueprint, part) if part is not None else None for part in (table.test, table.validation))
-    read = [array for name, array in table.items() if name in blueprint.inference.fields]
-    holes = np.zeros(table.rows, dtype=np.bool_)
-    for array in read:
-        holes |= _missing(array).reshape(table.rows, -1).any(axis=1)
+    holes = _holes(blueprint, table)
     if holes.all() and table.rows:
         raise DataError(f"{table.origin.prefix}no row is complete: `missing = drop` leaves none")
     kept = {name: array[~holes] for name, array in table.arrays.items()} if holes.any() else table.arrays
-    return replace(table, arrays=kept, test=test, validation=validation)
+    return Table(kept, replace(table.origin, numbers=np.flatnonzero(~holes)), test, validation)
+
+
+def _holes(blueprint: Blueprint, table: Table) -> Array:
+    """[rows], true where a value that the model reads is missing."""
+    holes = np.zeros(table.rows, dtype=np.bool_)
+    for name, array in table.items():
+        if name in blueprint.inference.fields and table.rows:
+            holes |= _missing(array).reshape(table.rows, -1).any(axis=1)
+    return holes
 
 
 def _missing(array: Array) -> Any:
@@ -161,19 +191,40 @@ def split_table(model: Model, table: Table) -> Split:
 
     Names of classes are learned from the rows that are not for the test, unless they are known.
     """
-    settings, rows = model.blueprint.data_settings, np.arange(table.rows)
-    keys = split_keys(settings, table, table.origin, last=model.in_order)
-    test = validation = None
-    if table.test is None and settings.test:
-        rows, test = split(table.rows, settings.test, model.seed, replace(keys, last=False))
+    keys = split_keys(model.blueprint.data_settings, table, table.origin, last=model.in_order)
+    apart = rows_apart(model, np.arange(table.rows), keys, test=table.test is None, validation=table.validation is None)
     if not model.vocabularies:
-        model.vocabularies = learn_vocabularies(list(model.fields.values()), table, rows)
-    share = model.blueprint.train_settings.validate if settings.validate is None else settings.validate
-    if table.validation is None and share:
-        rest, part = split(len(rows), share, model.seed, keys.of(rows))
-        rows, validation = rows[rest], rows[part]
+        model.vocabularies = learn_vocabularies(list(model.fields.values()), table, apart.seen)
     arrays = model.arrays(table, targets=True)
-    return Split(_taken(arrays, rows), _part(model, arrays, test, table.test), _part(model, arrays, validation, table.validation))
+    test, validation = (_part(model, arrays, *pair) for pair in ((apart.test, table.test), (apart.validation, table.validation)))
+    return Split(_taken(arrays, apart.training), test, validation)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Which rows are for what, each ascending."""
+
+    training: Array
+    test: Array | None
+    validation: Array | None
+
+    @property
+    def seen(self) -> Array:
+        """Rows that are not for the test."""
+        return self.training if self.validation is None else np.union1d(self.training, self.validation)
+
+
+def rows_apart(model: Model, rows: Array, keys: Keys, *, test: bool, validation: bool) -> Apart:
+    """Rows (of which the keys are) for the test and to watch, where shares of these rows are wanted, and the rest to train on."""
+    settings = model.blueprint.data_settings
+    watched = model.blueprint.train_settings.validate if settings.validate is None else settings.validate
+    rest, held, seen = np.arange(len(rows)), None, None
+    if test and settings.test:
+        rest, held = split(len(rows), settings.test, model.seed, replace(keys, last=False))
+    if validation and watched:
+        inner, part = split(len(rest), watched, model.seed, keys.of(rest))
+        rest, seen = rest[inner], rest[part]
+    return Apart(rows[rest], None if held is None else rows[held], None if seen is None else rows[seen])
 
 
 def _part(model: Model, arrays: dict[str, Array], rows: Array | None, own: Table | None) -> dict[str, Array] | None:
@@ -187,3 +238,87 @@ def _taken(arrays: dict[str, Array], rows: Array) -> dict[str, Array]:
     if all(len(rows) == len(array) for array in arrays.values()):
         return arrays
     return {name: np.ascontiguousarray(array[rows]) for name, array in arrays.items()}
+
+
+# --- rows that stay in their files
+
+
+def stored_rows(model: Model, path: Path, part: str = "train") -> Stored | None:
+    """The arrays of a data set that is read in pieces: a large one in a form that allows it, or where the data block says so."""
+    wanted = model.blueprint.data_settings.stream
+    parts = folder_parts(path) if path.is_dir() else {}
+    source = parts.get(part, parts.get("train", path))
+    if wanted is False or (wanted is None and (model.in_order or not _is_large(source))):
+        return None
+    found = None if model.in_order else open_stored(source)
+    if found is None and wanted:
+        if model.in_order:
+            raise DataError(f"{path}: the samples of this model are in order, so its data is not read in pieces: leave `stream` out")
+        raise DataError(f"{path}: data is read in pieces from .npy files, folders of them, and .npz archives that are not packed")
+    return found
+
+
+def _is_large(path: Path) -> bool:
+    """Whether a file, or the arrays of a folder, are more than should be kept in memory."""
+    try:
+        files = [e for e in path.iterdir() if e.suffix.lower() == ".npy"] if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files) > LIMITS.resident
+    except OSError:
+        return False  # reading the file tells what is wrong with it
+
+
+def streamed(model: Model, stored: Stored, *, targets: bool = True, complete: bool = False) -> StreamedRows:
+    """All rows of stored arrays for a model, or those in which no value is missing, where the data block drops the others."""
+
+    def convert(table: Table) -> dict[str, Array]:
+        return model.arrays(_joined(model.blueprint, table), targets=targets)
+
+    index = np.arange(stored.rows, dtype=np.int64)
+    if complete and model.blueprint.data_settings.missing == "drop":
+        index = np.concatenate([_complete_rows(model, stored, index[b : b + SCANNED]) for b in range(0, stored.rows, SCANNED)])
+    return StreamedRows(stored, index, convert)
+
+
+def _complete_rows(model: Model, stored: Stored, rows: Array) -> Array:
+    table = _joined(model.blueprint, stored.table(rows))
+    return rows[~_holes(model.blueprint, table)]
+
+
+def _stream_split(model: Model, files: Given, stored: Stored) -> Split:
+    """What `split_table` does, for rows that stay in their files: whole columns are read only to split by, and to learn names from."""
+    rows = streamed(model, stored, complete=True)
+    own = own_files(model.blueprint, files)
+    if files.rows.is_dir():
+        own = {part: path for part, path in folder_parts(files.rows).items() if part != "train"} | own
+    settings = model.blueprint.data_settings
+    names = [name for name in (settings.stratify, settings.group, settings.time) if name is not None]
+    keys = split_keys(settings, _columns(model, rows, names), Origin(stored.file), last=False)
+    apart = rows_apart(model, np.arange(len(rows)), keys, test="test" not in own, validation="validation" not in own)
+    if not model.vocabularies:
+        _learn(model, rows.at(apart.seen))
+    parts = {part: _whole_part(model, path) for part, path in own.items()}
+    test, validation = (None if part is None else rows.at(part) for part in (apart.test, apart.validation))
+    return Split(rows.at(apart.training), parts.get("test", test), parts.get("validation", validation))
+
+
+def _columns(model: Model, rows: StreamedRows, names: Sequence[str]) -> Table:
+    """Whole columns of the rows, also by the names of the fields that they are for."""
+    columns = model.blueprint.data_settings.columns
+    wanted = {column for name in names for column in columns.get(name, (name,))}
+    table = rows.stored.table(rows.index, wanted) if wanted else Table({}, Origin(rows.stored.file))
+    return select_columns(table, {name: columns[name] for name in names if name in columns and set(columns[name]) <= set(table)})
+
+
+def _learn(model: Model, rows: StreamedRows) -> None:
+    """Names of classes from columns of text."""
+    columns = model.blueprint.data_settings.columns
+    texts = {name for name, array in rows.stored.arrays.items() if array.header.dtype.kind in "US"}
+    named = [f for f in model.fields.values() if f.classes is not None and set(columns.get(f.name, (f.name,))) <= texts]
+    model.vocabularies = learn_vocabularies(named, _columns(model, rows, [f.name for f in named]))
+
+
+def _whole_part(model: Model, path: Path) -> Rows:
+    stored = stored_rows(model, path) if model.blueprint.data_settings.stream is None else open_stored(path)
+    if stored is not None:
+        return streamed(model, stored, complete=True)
+    return model.arrays(_complete(model.blueprint, _read(model.blueprint, path, model.vocabularies)), targets=True)

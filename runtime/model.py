@@ -25,6 +25,7 @@ from .data import Field, fit_arrays, learn_vocabularies
 from .frames import as_only_input, frame_columns, with_joined
 from .memory import Array, Memory, allocate, require_memory
 from .sequences import check_lengths, padded
+from .streaming import Rows, StreamedRows, in_order, row_count
 from .table import Origin, Table
 from .team import Team, shared_team
 from .training import Standing, Weights, train
@@ -480,6 +481,8 @@ class Model:
         if rows >= 0:
             self._go(call, rows)
             return call.results[rows].copy()
+        if isinstance(data, StreamedRows):
+            return np.concatenate([self.predict({n: part.arrays[n] for n in self._inputs}) for part in in_order(data, self.capacity, None)])
         arrays = self.arrays(data, targets=False)
         rows = len(next(iter(arrays.values())))
         view = call.results.view
@@ -493,33 +496,35 @@ class Model:
     def evaluate(self, data: Any, y: Any = None, *, sample_weight: Any = None) -> dict[str, Any]:
         """Loss and metrics over all rows, weighted if weights are given; metrics with axes (a confusion matrix) are arrays."""
         self._need_fit()
+        if isinstance(data, StreamedRows):
+            return self.evaluate_arrays(data)
         if sample_weight is not None:
             self.weigh()
         arrays = self.arrays(data, targets=True, y=y, weights=sample_weight)
         return self.evaluate_arrays(arrays)
 
-    def evaluate_arrays(self, arrays: Arrays) -> dict[str, Any]:
-        """`evaluate` on arrays that fit already."""
+    def evaluate_arrays(self, arrays: Rows) -> dict[str, Any]:
+        """`evaluate` on rows that fit already."""
         found = self._stream("evaluate", self.blueprint.evaluation, arrays)
         return {name: float(value) if value.ndim == 0 else value for name, value in found.items()}
 
-    def fit_statistics(self, arrays: Arrays) -> None:
+    def fit_statistics(self, arrays: Rows) -> None:
         """Compute every `fit` of the model over these rows: the training rows, once."""
         for key, value in self._stream("fit", self.blueprint.statistics, arrays).items():
             self.memory.write(key, value)
         self.fitted = True
 
-    def _stream(self, entry: str, stages: list[Stage], arrays: Arrays) -> dict[str, Array]:
+    def _stream(self, entry: str, stages: list[Stage], arrays: Rows) -> dict[str, Array]:
         """Run the passes of a whole-set computation and give its results."""
-        rows = len(next(iter(arrays.values())))
+        rows, results = row_count(arrays), dict[str, Array]()
         if rows == 0:
             raise DataError("there are no rows")
-        order, results = np.arange(rows, dtype=np.int64), dict[str, Array]()
         for number, stage in enumerate(stages):
             name = f"{entry}.{number}"
             self.entry(name)
             self.reset(stage)
-            self.run_epoch(name, arrays, order, 0, rows, self.capacity)
+            for part in in_order(arrays, self.capacity, None):
+                self.run_epoch(name, part.arrays, part.order, 0, part.stop - part.start, self.capacity)
             for key, value in self.finish(stage, rows).items():
                 if key.startswith("value:"):
                     self.blueprint.layout.place(f"fit:{key}", TensorType(self.blueprint.real, value.shape))

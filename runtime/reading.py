@@ -100,7 +100,7 @@ READERS: dict[str, Reader] = {
 
 def _folder(path: Path, limits: Limits, wanted: Wanted) -> Table:
     entries = _entries(path)
-    parts = {PARTS[e.stem.lower()]: e for e in entries if e.stem.lower() in PARTS and (e.is_dir() or e.suffix.lower() in READERS)}
+    parts = folder_parts(path)
     if "train" in parts:
         read = {name: read_table(part, limits, wanted=wanted) for name, part in parts.items()}
         return replace(read["train"], test=read.get("test"), validation=read.get("validation"))
@@ -115,6 +115,12 @@ def _folder(path: Path, limits: Limits, wanted: Wanted) -> Table:
         return Table(read_images(path, limits, wanted.image, resize=wanted.resize), origin)
     choices = "files or folders called train (and test, validation), IDX files, .npy files or images in a folder for each class"
     raise DataError(f"{path}: the folder holds no data: it should have {choices}")
+
+
+def folder_parts(path: Path) -> dict[str, Path]:
+    """Files and folders in a folder that hold its `train`, `validation` and `test` rows, by these names."""
+    found = [e for e in _entries(path) if e.stem.lower() in PARTS and (e.is_dir() or e.suffix.lower() in READERS)]
+    return {PARTS[entry.stem.lower()]: entry for entry in found}
 
 
 def _entries(path: Path) -> list[Path]:

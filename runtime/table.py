@@ -19,13 +19,15 @@ Array = np.ndarray[Any, Any]
 class Origin:
     """Where rows come from: the file, the number that it gives its first row, and the columns joined under each name.
 
-    `unreadable` are columns that the file has and no array can hold, each with the reason.
+    `unreadable` are columns that the file has and no array can hold, each with the reason; `numbers` are those of the rows where some of
+    the file's were left out, counted from 0.
     """
 
     file: str = ""
     first_row: int = 0
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    numbers: Array | None = field(default=None, compare=False)
 
     @property
     def prefix(self) -> str:
@@ -36,7 +38,8 @@ class Origin:
         """One value as people find it: file, name, row and, inside the row, its column or index."""
         columns = self.columns.get(name, ())
         inside = f" column `{columns[index[0]]}`" if columns and len(index) == 1 and index[0] < len(columns) else _index(index)
-        return f"{self.prefix}`{name}` row {row + self.first_row}{inside}"
+        number = row if self.numbers is None else int(self.numbers[row])
+        return f"{self.prefix}`{name}` row {number + self.first_row}{inside}"
 
 
 def _index(index: tuple[int, ...]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,11 @@ from ..compiler.errors import DataError, RanvierError
 from ..compiler.frontend.elaborate import apply_function
 from ..compiler.ir.build import Build
 from ..compiler.ir.graph import Graph
+from ..compiler.passes.weights import WEIGHT
+from .data import Field, fit_arrays
 from .memory import Array
 from .splitting import Keys, split, split_keys
+from .streaming import Part, Rows, StreamedRows, in_order, row_count
 from .table import Origin
 from .weights import ClassWeight, class_factors, class_target, times_class, whole_labels
 
@@ -64,8 +68,8 @@ class Run:
     """One call of `fit`: what it trains on, how far it is."""
 
     model: Model
-    data: dict[str, Array]
-    held_out: dict[str, Array] | None
+    data: Rows
+    held_out: Rows | None
     epochs: int
     report: Report | None
     history: list[dict[str, float]] = field(default_factory=list)
@@ -77,7 +81,7 @@ class Run:
     @property
     def rows(self) -> int:
         """Training rows of an epoch."""
-        rows = len(next(iter(self.data.values())))
+        rows = row_count(self.data)
         return streams(self.model, rows).size if self.model.carries_rows else rows
 
     @property
@@ -96,16 +100,31 @@ class Weights:
     def __bool__(self) -> bool:
         return self.rows is not None or self.classes is not None
 
-    def by_class(
-        self, model: Model, arrays: dict[str, Array], held_out: dict[str, Array] | None
-    ) -> tuple[dict[str, Array], dict[str, Array] | None]:
+    def by_class(self, model: Model, arrays: Rows, held_out: Rows | None) -> tuple[Rows, Rows | None]:
         """Rows to train on and to watch with their weights times the factors of their classes, learned from the ones to train on."""
         wanted = model.blueprint.data_settings.class_weight if self.classes is None else self.classes
         if wanted is None:
             return arrays, held_out
         target = class_target([model.fields[name] for name in model.blueprint.inference.targets])
-        factors = class_factors(wanted, target, whole_labels(target, arrays[target.name]), model.vocabularies.get(target.name))
-        return times_class(arrays, target, factors), held_out and times_class(held_out, target, factors)
+        labels = whole_labels(target, labels_of(model, target, arrays))
+        factors = class_factors(wanted, target, labels, model.vocabularies.get(target.name))
+        return weighed(arrays, target, factors), None if held_out is None else weighed(held_out, target, factors)
+
+
+def labels_of(model: Model, target: Field, rows: Rows) -> Array:
+    """The class of every row."""
+    if not isinstance(rows, StreamedRows):
+        return rows[target.name]
+    wanted = model.blueprint.data_settings.columns.get(target.name, (target.name,))
+    table = model.named(rows.stored.table(rows.index, wanted))
+    return fit_arrays([target], table, vocabularies=model.vocabularies)[target.name]
+
+
+def weighed(rows: Rows, target: Field, factors: Array) -> Rows:
+    """The rows with their weights times the factors of their classes."""
+    if isinstance(rows, StreamedRows):
+        return rows.then(lambda arrays: times_class(arrays, target, factors))
+    return times_class(rows, target, factors)
 
 
 def train(
@@ -125,19 +144,10 @@ def train(
         raise RanvierError(f"`epochs` is a whole number of at least 0, not {epochs!r}")
     if weights:
         model.weigh()
-    named = model.named(data, y)
-    model.learn_names(named)
-    arrays = model.arrays(named, targets=True, weights=weights.rows)
-    if len(next(iter(arrays.values()))) == 0:
-        raise DataError("there are no rows to train on")
     share: Any = settings.validate if validation is None else validation
     if isinstance(share, str | bytes):
         raise DataError(f"`validation` is a share of the rows or other rows, not {share!r}")
-    held_out = None if isinstance(share, Real) else other_rows(model, share)
-    if isinstance(share, Real) and share:
-        keys = split_keys(model.blueprint.data_settings, named, Origin(), last=model.in_order)
-        arrays, held_out = hold_out(arrays, float(share), model.seed, keys)
-    arrays, held_out = weights.by_class(model, arrays, held_out)
+    arrays, held_out = weights.by_class(model, *gathered(model, data, y, share, weights.rows))
     if not model.fitted:
         model.fit_statistics(arrays)
     run = Run(model, arrays, held_out, settings.epochs if epochs is None else epochs, report)
@@ -165,8 +175,28 @@ def streams(model: Model, rows: int) -> Array:
     return np.ascontiguousarray((first + np.arange(length, dtype=np.int64)[:, None]).reshape(-1))
 
 
-def other_rows(model: Model, rows: Any) -> dict[str, Array]:
+def gathered(model: Model, data: Any, y: Any, share: Any, weights: Any) -> tuple[Rows, Rows | None]:
+    """Rows to train on and to watch, from what a person gives."""
+    held_out = None if isinstance(share, Real) else other_rows(model, share)
+    if isinstance(data, StreamedRows):
+        return data, held_out
+    named = model.named(data, y)
+    model.learn_names(named)
+    arrays = model.arrays(named, targets=True, weights=weights)
+    if row_count(arrays) == 0:
+        raise DataError("there are no rows to train on")
+    if WEIGHT in arrays and not arrays[WEIGHT].any():
+        raise DataError("the weights are 0 in all rows: none of them counts")
+    if not isinstance(share, Real) or not share:
+        return arrays, held_out
+    keys = split_keys(model.blueprint.data_settings, named, Origin(), last=model.in_order)
+    return hold_out(arrays, float(share), model.seed, keys)
+
+
+def other_rows(model: Model, rows: Any) -> Rows:
     """Rows to watch that a person gives: by name, or inputs, targets and perhaps weights in a tuple."""
+    if isinstance(rows, StreamedRows):
+        return rows
     if not isinstance(rows, tuple):
         return model.arrays(rows, targets=True)
     data, y, weights, *_ = (*rows, None, None, None)
@@ -183,31 +213,43 @@ def hold_out(arrays: dict[str, Array], share: float, seed: int, keys: Keys) -> t
 def one_epoch(run: Run) -> None:
     """All rows once, in an order that depends on seed and epoch only."""
     model = run.model
-    if model.carries_rows:
-        order = streams(model, len(next(iter(run.data.values()))))
-        if run.standing.position == 0:
-            model.begin_streams()
-    else:
-        order = np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(run.rows).astype(np.int64)
+    if model.carries_rows and run.standing.position == 0:
+        model.begin_streams()
     model.set_runtime(epoch=model.epoch)
     stage = model.blueprint.objective.progress
-    position, batch = run.standing.position, model.capacity
-    if stage is not None and position == 0:
+    if stage is not None and run.standing.position == 0:
         model.reset(stage)
-    while position < run.rows:
-        end = min(position + run.turn * batch, run.rows)
+    with closing(parts_left(run)) as parts:
+        for part in parts:
+            run_part(run, part)
+    model.epoch += 1
+    run.standing.epochs += 1
+    run.standing.position = 0
+    finish_epoch(run)
+
+
+def parts_left(run: Run) -> Generator[Part]:
+    """What is left of an epoch, by parts of rows that lie in memory together."""
+    model, data = run.model, run.data
+    if model.carries_rows and not isinstance(data, StreamedRows):
+        yield Part(data, streams(model, row_count(data)), 0, run.rows)
+        return
+    yield from in_order(data, model.capacity, (model.seed, model.epoch), run.standing.position)
+
+
+def run_part(run: Run, part: Part) -> None:
+    """Train on a part from where the epoch stands, in turns that are short enough to be reported on."""
+    model, position, batch = run.model, run.standing.position, run.model.capacity
+    while position < part.stop:
+        end = min(position + run.turn * batch, part.stop)
         before = time.perf_counter()
-        model.run_epoch("train", run.data, order, position, end, batch)
+        model.run_epoch("train", part.arrays, part.order, position - part.start, end - part.start, batch)
         spent = time.perf_counter() - before
         run.rows_seen += end - position
         run.standing.position = position = end
         run.turn = max(1, min(4 * run.turn, -(-run.rows // batch), int(run.turn * TURN_SECONDS / max(spent, 1e-6))))
         if run.report and position < run.rows and spent > TURN_SECONDS / 4:
             run.report(progress(run, position, running(run, position), {}, finished=False))
-    model.epoch += 1
-    run.standing.epochs += 1
-    run.standing.position = 0
-    finish_epoch(run)
 
 
 def running(run: Run, rows: int) -> dict[str, float]:
@@ -224,7 +266,7 @@ def finish_epoch(run: Run) -> None:
     figures = running(run, run.rows)
     if not np.isfinite(figures.get("loss", 0.0)):
         raise RanvierError(f"the loss is {figures['loss']} in epoch {run.model.epoch}: lower the learning rate or check the data's scale")
-    checked = run.model.evaluate_arrays(run.held_out) if run.held_out else {}
+    checked = run.model.evaluate_arrays(run.held_out) if run.held_out is not None else {}
     single = {name: value for name, value in checked.items() if isinstance(value, float)}
     run.history.append({**figures, **{f"validation_{name}": value for name, value in single.items()}})
     value = single.get("loss", figures.get("loss", 0.0))

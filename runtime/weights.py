@@ -21,7 +21,7 @@ NAME = "sample_weight"
 
 
 def row_weights(weights: Any, rows: int, dtype: DType, name: str, origin: Origin) -> Array:
-    """[rows] weights of at least 0, not all of them 0; 1 each where none are given. Raises DataError."""
+    """[rows] weights of at least 0; 1 each where none are given. Raises DataError."""
     if weights is None:
         return np.ones(rows, dtype=dtype.numpy)
     array = cast(as_array(weights, name, origin), dtype, name, origin)
@@ -30,8 +30,6 @@ def row_weights(weights: Any, rows: int, dtype: DType, name: str, origin: Origin
     if (array < 0).any():
         row = first(array < 0)
         raise DataError(f"{origin.place(name, row[0])} is {array[row]}: a weight is at least 0")
-    if rows and not array.any():
-        raise DataError(f"{origin.prefix}`{name}` is 0 in all rows: none of them counts")
     return np.ascontiguousarray(array)
 
 

@@ -17,15 +17,14 @@ from .options import data_option, model_argument, threads_option
 @threads_option()
 def command(model: Path, data: Path, threads: int | None) -> None:
     """Loss and metrics of a saved model over all rows of the data; of a folder that keeps a test part, over that part."""
-    from ..feeding import read_rows
+    from ..feeding import rows_to_judge
     from ..saving import load
+    from ..streaming import row_count
 
     loaded = load(model, threads=threads)
-    read = read_rows(loaded, data, complete=True)
-    table = read.test or read
-    rows = len(next(iter(table.values()), ()))
-    scores = loaded.evaluate(table)
-    click.echo(f"{rows:,} rows  {spell_scores(scores)}")
+    rows = rows_to_judge(loaded, data)
+    scores = loaded.evaluate(rows)
+    click.echo(f"{row_count(rows):,} rows  {spell_scores(scores)}")
     for name, value in scores.items():
         if not isinstance(value, float):
             click.echo(f"{name}\n{value}")

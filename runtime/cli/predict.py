@@ -30,14 +30,19 @@ def command(model: Path, data: Path, output: Path | None, threads: int | None) -
 
     Without -o the first rows are printed.
     """
-    from ..feeding import read_rows
+    from ..feeding import read_rows, stored_rows, streamed
     from ..saving import load
 
     if output is not None and output.suffix.lower() not in (".npz", ".csv"):
         raise click.UsageError(f"predictions are written to a file that ends in .npz or .csv, not {output.suffix or 'no suffix'}")
     loaded = load(model, threads=threads)
-    read = read_rows(loaded, data)
-    found = columns(loaded, loaded.predict(_inputs(loaded, read.test or read)))
+    stored = stored_rows(loaded, data, part="test")
+    if stored is not None:
+        prediction = loaded.predict(streamed(loaded, stored, targets=False))
+    else:
+        read = read_rows(loaded, data)
+        prediction = loaded.predict(_inputs(loaded, read.test or read))
+    found = columns(loaded, prediction)
     if output is None:
         click.echo(_table(found))
         return

@@ -122,7 +122,7 @@ def _fit(model: Model, split: Split, target: Path, *, resume: bool) -> None:
     with _interruption() as asked, open_display() as display:
         watch = Watch(model, target, display, asked)
         try:
-            model.fit(split.training, validation=split.validation or 0, report=watch, resume=resume)
+            model.fit(split.training, validation=0 if split.validation is None else split.validation, report=watch, resume=resume)
         except InterruptedTrainingError:
             model.save(target)
             ended = True
@@ -156,12 +156,13 @@ def _interruption() -> Iterator[threading.Event]:
 
 def _finish(model: Model, split: Split, target: Path) -> None:
     """Save, and tell how the model does on the rows it has not seen."""
+    from ..streaming import row_count
     from .evaluate import spell_scores
 
     model.save(target)
     if model.standing.stopped:
         click.echo(f"stopped after epoch {model.standing.epochs}: the model is that of epoch {model.standing.best_epoch}, its best")
     if split.test is not None:
-        rows = len(next(iter(split.test.values())))
+        rows = row_count(split.test)
         click.echo(f"test ({rows:,} rows)  {spell_scores(model.evaluate_arrays(split.test))}")
     click.echo(f"saved {target}")

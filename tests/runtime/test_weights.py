@@ -53,6 +53,7 @@ def trained(text: str = CLASSES.replace("DATA", ""), **given: Any) -> Any:
     return model
 
 
+@pytest.mark.filterwarnings("ignore:The y_prob values")
 def test_loss_and_metrics_are_those_of_scikit_learn() -> None:
     from sklearn import metrics
 
