@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from .backend.target import Target
 from .diagnostics import Diagnostic, Note, did_you_mean
 from .errors import SourceError
-from .frontend.blocks import DataSettings, TrainSettings, read_data, read_train
+from .frontend.blocks import TrainSettings, read_train
 from .frontend.chain import innermost_own
 from .frontend.context import Field, Parameter, StateVariable
+from .frontend.data_block import DataSettings, read_data
 from .frontend.elaborate import Elaboration, apply_function, elaborate
 from .frontend.lengths import length_names
 from .frontend.library import Library, Reader, open_library
@@ -47,6 +48,7 @@ from .passes.loops import has_loops
 from .passes.pipeline import Watcher, optimise
 from .passes.products import join_products
 from .passes.stream import Stage, carry, part_of, passes_over, split_stream
+from .passes.weights import weighted
 from .source import Source as Text
 from .source import Span
 from .updating import RUNTIME, Updating, penalties, returned
@@ -115,6 +117,7 @@ class Blueprint:
     checked: bool = False
     executables: dict[tuple[str, int], Executable] = field(default_factory=dict, init=False, compare=False)
     """What was compiled for a number of threads by the name of its entry (`compiler/kept.py`), for every model made from this."""
+    weighted: bool = False
     _programs: dict[str, Program] = field(default_factory=dict)
 
     # --- what the file says
@@ -149,7 +152,7 @@ class Blueprint:
         """The same programs with other settings of blocks, of which they know nothing (`UNCOMPILED`)."""
         made = copy(self)
         made.overrides = overrides
-        for name in ("train_settings", "data_settings"):
+        for name in ("train_settings", "data_settings", "_with_weights"):
             made.__dict__.pop(name, None)
         return made
 
@@ -203,6 +206,18 @@ class Blueprint:
     def lookups(self) -> tuple[Numbering, ...]:
         """What of the inputs numbers rows of tables."""
         return tuple(dict.fromkeys(each for e in (self.inference, self.training) for each in numberings(e.graph)))
+
+    def with_weights(self) -> Blueprint:
+        """The same model with every row counting as much as its weight says; parameters and states lie where they lie here."""
+        return self if self.weighted else self._with_weights
+
+    @cached_property
+    def _with_weights(self) -> Blueprint:
+        layout = self.layout  # made before it is shared
+        new = replace(self, weighted=True, _programs={})
+        kept = ("train_settings", "data_settings", "training", "inference", "limits", "lookups", "optimizer_states")
+        new.__dict__.update({name: self.__dict__[name] for name in kept if name in self.__dict__}, layout=layout)
+        return new
 
     # --- graphs
 
@@ -263,7 +278,10 @@ class Blueprint:
         graph = _copied(self.inference_graph)
         results = {n.removeprefix("metric:"): v for n, v in graph.outputs.items() if n == "loss" or n.startswith("metric:")}
         build = Build(graph, self.real)
-        return split_stream(graph, {name: mean_over_batch(build, value) for name, value in results.items()}, "evaluate:")
+        means = {name: mean_over_batch(build, value) for name, value in results.items()}
+        if not self.weighted:
+            return split_stream(graph, means, "evaluate:")
+        return split_stream(graph, weighted(build, means, frozenset()), "weighted-evaluate:")
 
     @cached_property
     def statistics(self) -> list[Stage]:
@@ -282,7 +300,8 @@ class Blueprint:
             if f"next:{label}" in graph.outputs:
                 graph.outputs[f"state:{label}"] = graph.outputs[f"next:{label}"]
         build = Build(graph, self.real, graph[graph.outputs["loss"]].where)
-        return graph, mean_over_batch(build, graph.outputs["loss"])
+        loss = mean_over_batch(build, graph.outputs["loss"])
+        return graph, weighted(build, {"loss": loss}, _of_samples(graph, graph.outputs["loss"]))["loss"] if self.weighted else loss
 
     def _gradients(self, graph: Graph, loss: int) -> dict[str, int]:
         """The gradient of loss plus penalties for every parameter."""
@@ -330,14 +349,12 @@ class Blueprint:
         What makes the loss of a sample is what the step computes on its batch, a normalisation over the batch too.
         """
         build = Build(graph, self.real)
-        sample = self.training_graph.outputs["loss"]
-        within = frozenset(graph.ancestors([sample])) if batched(graph.type(sample).shape) else frozenset[int]()
-        results = {"loss": loss}
-        for name, value in self.training_graph.outputs.items():
-            if name.startswith("metric:"):
-                results[name.removeprefix("metric:")] = mean_over_batch(build, value)
+        outputs = self.training_graph.outputs
+        within = _of_samples(graph, outputs["loss"])
+        metrics = {name.removeprefix("metric:"): mean_over_batch(build, v) for name, v in outputs.items() if name.startswith("metric:")}
+        results = {"loss": loss, **(weighted(build, metrics, within) if self.weighted else metrics)}
         single = {name: value for name, value in results.items() if passes_over(graph, value, within) == 1}
-        stages = split_stream(graph, single, "train:", within)
+        stages = split_stream(graph, single, "weighted-train:" if self.weighted else "train:", within)
         for accumulator in stages[0].accumulators if stages else ():
             carry(graph, part_of(accumulator), accumulator)
         return stages[0] if stages else None
@@ -446,7 +463,7 @@ class Blueprint:
 
     def _checks(self, used: Sequence[str]) -> tuple[Lowered, str | None]:
         """Kernels that find a whole number out of its range before anything reads it."""
-        fields = [field for f in used if (field := self.inference.fields[f]).name in self.limits]
+        fields = [self.inference.fields[f] for f in used if f in self.limits]
         if not fields:
             return Lowered([], {}), None
         build = Build(Graph("checks"), self.real, NOWHERE)
@@ -479,6 +496,11 @@ def mean_over_batch(build: Build, value: int) -> int:
         return value
     build.where = build.graph[value].where
     return build.div(build.sum(value, [0]), build.extent(BATCH))
+
+
+def _of_samples(graph: Graph, loss: int) -> frozenset[int]:
+    """What makes the loss of a sample; nothing where the loss is of all of them together."""
+    return frozenset(graph.ancestors([loss])) if batched(graph.type(loss).shape) else frozenset[int]()
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def _key(blueprint: Blueprint, name: str, threads: int) -> str:
         "overrides": {key: spell(value) for key, value in blueprint.overrides.items() if not UNCOMPILED.fullmatch(key)},
         "decisions": blueprint.decisions,
         "rows": blueprint.rows,
+        "weighted": blueprint.weighted,
         "real": str(blueprint.real),
         "target": repr(blueprint.target),
         "threads": threads,

@@ -92,12 +92,13 @@ def cross_validate(
     stay together. Other arguments are those of `compile` and `Model.fit`. Raises DataError for too few rows.
     """
     from ranvier.runtime.cross_validation import cross_validate as validate
-    from ranvier.runtime.cross_validation import groups_given
+    from ranvier.runtime.cross_validation import given_keys
     from ranvier.runtime.making import compile_model
 
     model = compile_model(path_or_source, threads=threads, seed=seed, settings=settings)
-    given = groups_given(model.blueprint, data, groups)
-    return validate(model, model.arrays(data, targets=True, y=y), folds, groups=given)
+    named = model.named(data, y)
+    model.learn_names(named)
+    return validate(model, model.arrays(named, targets=True), folds, given_keys(model, named, groups))
 
 
 def tune(

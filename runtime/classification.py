@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 
 from .data import Field
 from .memory import Array
+from .streaming import Rows, StreamedRows, row_count
 
 if TYPE_CHECKING:
     from .model import Model
@@ -114,14 +115,14 @@ def inside(field: Field, arrays: Mapping[str, Array]) -> Array:
     return marks
 
 
-def judge(model: Model, arrays: Mapping[str, Array]) -> Judgement | None:
+def judge(model: Model, rows: Rows) -> Judgement | None:
     """What the model says of rows that fit already; None when it tells no classes. Runs the prediction over all rows."""
     field = judged_target(model)
     if field is None:
         return None
     names = class_names(model, field)
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
-    for part in parts(arrays):
+    for part in parts(rows):
         said = said_classes(field, model.predict(inputs_of(model, part)))
         count(counts, part[field.name], said, inside(field, part))
     return Judgement(field.name, names, counts)
@@ -132,10 +133,12 @@ def inputs_of(model: Model, arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {name: array for name, array in arrays.items() if name not in model.blueprint.inference.targets}
 
 
-def parts(arrays: Mapping[str, Array]) -> Sequence[dict[str, Array]]:
+def parts(rows: Rows) -> Iterator[dict[str, Array]]:
     """The rows in parts whose predictions fit memory."""
-    rows = len(next(iter(arrays.values())))
-    return [{k: v[start : start + ROWS_AT_ONCE] for k, v in arrays.items()} for start in range(0, rows, ROWS_AT_ONCE)]
+    total = row_count(rows)
+    for start in range(0, total, ROWS_AT_ONCE):
+        end = min(start + ROWS_AT_ONCE, total)
+        yield rows.read(start, end) if isinstance(rows, StreamedRows) else {k: v[start:end] for k, v in rows.items()}
 
 
 def count(counts: Array, truth: Array, said: Array, marks: Array) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -14,17 +15,16 @@ from .table import Origin
 
 Array = np.ndarray[Any, Any]
 
-MEND = 'remove the row, fill the value in, or let the model do it: `impute`, and `missing = "keep"` in the data block'
 UNREADABLE = (TypeError, ValueError, RuntimeError, BufferError, OverflowError)
 
 
-def as_array(value: Any, name: str, origin: Origin, *, gaps: bool = False) -> Array:
+def as_array(value: Any, name: str, origin: Origin, *, missing: bool = False) -> Array:
     """An array of numbers or of text from an array, list, tensor, or column; an ndarray of either is given back as it is.
 
-    With `gaps` numbers may be missing (masked, or None), and are NaN then.
+    None stands for a missing value, NaN among numbers and "" among text; so do masked numbers where values may be `missing`.
     Raises DataError for ragged lists, masked values, complex numbers, dates, records and mixtures of text and numbers.
     """
-    if gaps and isinstance(value, np.ma.MaskedArray):
+    if missing and isinstance(value, np.ma.MaskedArray):
         return np.ma.filled(value.astype(np.float64), np.nan)
     if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
         position = first(np.ma.getmaskarray(value))
@@ -34,10 +34,10 @@ def as_array(value: Any, name: str, origin: Origin, *, gaps: bool = False) -> Ar
         array = np.asarray(value) if plain else np.from_dlpack(value)
     except UNREADABLE as failure:
         raise DataError(f"{origin.prefix}`{name}` cannot be read as an array: {failure}") from failure
-    return array if array.dtype.kind in "biufU" else _unusual(array, name, origin, gaps)
+    return array if array.dtype.kind in "biufU" else _unusual(array, name, origin)
 
 
-def _unusual(array: Array, name: str, origin: Origin, gaps: bool) -> Array:
+def _unusual(array: Array, name: str, origin: Origin) -> Array:
     """Text and numbers that come in other clothes: bytes, strings of varying width, Python objects."""
     if array.dtype.kind in "ST":
         try:
@@ -46,25 +46,29 @@ def _unusual(array: Array, name: str, origin: Origin, gaps: bool) -> Array:
             raise DataError(f"{origin.prefix}`{name}` holds bytes that are not UTF-8 text") from None
     if array.dtype.kind != "O":
         raise DataError(f"{origin.prefix}`{name}` has elements of type {array.dtype}; a model reads numbers, bools and text labels")
-    return _from_objects(array, name, origin, gaps)
+    return _from_objects(array, name, origin)
 
 
-def _from_objects(array: Array, name: str, origin: Origin, gaps: bool) -> Array:
+def _from_objects(array: Array, name: str, origin: Origin) -> Array:
     values = array.ravel().tolist()
-    if gaps and any(value is None for value in values):
-        values = [np.nan if value is None else value for value in values]
-        array = np.array(values, dtype=object).reshape(array.shape)
-    if values and all(isinstance(value, str) for value in values):
-        return array.astype(np.str_)
+    holes = [_is_missing(value) for value in values]
+    known = [value for value, hole in zip(values, holes, strict=True) if not hole]
+    if known and all(isinstance(value, str) for value in known):
+        return np.where(np.reshape(holes, array.shape), "", array).astype(np.str_)
     for number, value in enumerate(values):
-        if not isinstance(value, Real | np.bool_):
+        if not holes[number] and not isinstance(value, Real | np.bool_ | Decimal):
             row, *index = np.unravel_index(number, array.shape) if array.ndim else (0,)
             place = origin.place(name, int(row), tuple(map(int, index)))
-            raise DataError(f"{place} holds {str(value)[:60]!r}: values must be all numbers or all text, none missing")
+            raise DataError(f"{place} holds {str(value)[:60]!r}: values must be all numbers or all text")
     try:
-        return array.astype(np.float64)
+        return np.where(np.reshape(holes, array.shape), np.nan, array).astype(np.float64)
     except UNREADABLE as failure:
         raise DataError(f"{origin.prefix}`{name}` cannot be read as numbers: {failure}") from failure
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NaN, and what pandas has in their place: such a value is not equal to itself, or does not say."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
 
 
 def first(wrong: Array) -> tuple[int, ...]:
@@ -72,19 +76,19 @@ def first(wrong: Array) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
 
 
-def cast(array: Array, dtype: DType, name: str, origin: Origin, *, gaps: bool = False) -> Array:
-    """Numbers as `dtype`, native-endian; what is right already is given back as it is. With `gaps` NaN stands for a missing number.
+def cast(array: Array, dtype: DType, name: str, origin: Origin, *, missing: bool = False) -> Array:
+    """Numbers as `dtype`, native-endian; what is right already is given back as it is. NaN stays in floats where values may be `missing`.
 
     Raises DataError naming the first value that is NaN, infinite, beyond the range of `dtype`, or not whole where it has to be.
     """
     if array.dtype.kind == "U":
         raise _text_refused(array, dtype, name, origin)
     if array.dtype.kind == "f":
-        _require(np.isfinite(array) | (gaps & np.isnan(array)), array, name, origin, MEND)
+        _check_finite(array, name, origin, missing=missing and dtype.is_float)
     if array.dtype == dtype.numpy:
         return array
     if dtype.is_float:
-        return _to_float(array, dtype, name, origin, gaps)
+        return _to_float(array, dtype, name, origin, missing=missing)
     return _to_whole(array, dtype, name, origin)
 
 
@@ -104,17 +108,23 @@ def _require(good: Array, array: Array, name: str, origin: Origin, mend: str) ->
     raise DataError(f"{origin.place(name, position[0], position[1:])} is {array[position]}; {mend}")
 
 
-def _to_float(array: Array, dtype: DType, name: str, origin: Origin, gaps: bool) -> Array:
+def _check_finite(array: Array, name: str, origin: Origin, *, missing: bool) -> None:
+    """No infinite value; no NaN, which is a missing value, unless the model takes those."""
+    if np.isfinite(array).all():
+        return
+    if not missing and np.isnan(array).any():
+        position = first(np.isnan(array))
+        mend = "fill it in, leave such rows out (`missing = drop` in the data block), or let the model do it (`missing = keep`, `impute`)"
+        raise DataError(f"{origin.place(name, position[0], position[1:])} is nan, a missing value: {mend}")
+    _require(~np.isinf(array), array, name, origin, "remove the row or fill the value in")
+
+
+def _to_float(array: Array, dtype: DType, name: str, origin: Origin, *, missing: bool) -> Array:
     with np.errstate(over="ignore"):
         result = array.astype(dtype.numpy)
     if array.dtype.kind == "f" and array.dtype.itemsize > dtype.bytes:
-        _require(
-            np.isfinite(result) | (gaps & np.isnan(array)),
-            array,
-            name,
-            origin,
-            f"it exceeds what {dtype} holds: scale the data or remove the row",
-        )
+        held = ~np.isinf(result) if missing else np.isfinite(result)
+        _require(held, array, name, origin, f"it exceeds what {dtype} holds: scale the data or remove the row")
     return result
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ..compiler.driver import Blueprint
 from ..compiler.errors import DataError
 from .fold_runs import Scores, run_folds
-from .folds import Fold, make_folds, make_part
-from .memory import Array
+from .folds import Fold, make_folds
+from .gathering import labels_of
 from .model import Model
-from .training import is_in_order
+from .splitting import Keys, keys_of, split
+from .streaming import Rows, row_count
+from .table import Origin
 
 HELD_OUT = 0.2
 """The share of rows that trials are judged by, without folds."""
@@ -41,47 +42,53 @@ class Validation:
         return sorted(self.folds[0], key=lambda name: name != "loss") if self.folds else []
 
 
-def cross_validate(model: Model, data: Mapping[str, Array], folds: int, *, groups: Array | None = None) -> Validation:
+def cross_validate(model: Model, data: Rows, folds: int, keys: Keys | None = None) -> Validation:
     """The scores of a model on `folds` parts of checked rows, each after training on the others; the model itself is used up.
 
     Every fold begins with new parameters by the model's seed, and fits its statistics on its own training rows. A single class target is
-    stratified; rows that go on from each other are held out in order. Raises DataError for too few rows.
+    stratified; groups stay together; rows in order, or with times, are held out after those that are trained on. Raises DataError for too
+    few rows.
     """
-    return Validation(tuple(run_folds(model, data, folds_of(model, data, folds, groups))))
+    return Validation(tuple(run_folds(model, data, folds_of(model, data, folds, keys), keys)))
 
 
-def folds_of(model: Model, data: Mapping[str, Array], count: int, groups: Array | None = None) -> list[Fold]:
+def folds_of(model: Model, data: Rows, count: int, keys: Keys | None = None) -> list[Fold]:
     """The folds that suit a model's rows."""
-    rows, ordered = len(next(iter(data.values()))), is_in_order(model)
-    require_group_each(groups, rows)
-    return make_folds(rows, count, model.seed, labels=_labels(model, data), groups=groups, ordered=ordered, gap=_gap(model))
+    keys, rows = _complete(model, data, keys), row_count(data)
+    ordered = keys.last or keys.times is not None
+    folds = make_folds(rows, count, model.seed, labels=keys.labels, groups=keys.groups, ordered=ordered, gap=_gap(model))
+    if keys.times is None:
+        return folds
+    order = np.argsort(keys.times, kind="stable")
+    return [(np.sort(order[training]), np.sort(order[held_out])) for training, held_out in folds]
 
 
-def held_out_part(model: Model, data: Mapping[str, Array], groups: Array | None = None) -> Fold:
+def held_out_part(model: Model, data: Rows, keys: Keys | None = None) -> Fold:
     """A single part to judge by, as the folds would be made."""
-    rows, ordered = len(next(iter(data.values()))), is_in_order(model)
-    require_group_each(groups, rows)
-    return make_part(rows, HELD_OUT, model.seed, labels=_labels(model, data), groups=groups, ordered=ordered, gap=_gap(model))
+    keys = _complete(model, data, keys)
+    training, held_out = split(row_count(data), HELD_OUT, model.seed, keys)
+    return training[: len(training) - (_gap(model) if keys.last else 0)], held_out
 
 
-def groups_given(blueprint: Blueprint, data: Any, groups: Any) -> Array | None:
-    """The groups that a person gives, else the column that the data block names, where the data has it."""
-    name = blueprint.data_settings.group
-    if groups is None and name is not None and hasattr(data, "keys") and name in data.keys():  # noqa: SIM118  # a DataFrame has no `in` for names
-        groups = data[name]
-    return None if groups is None else np.asarray(groups)
+def given_keys(model: Model, data: Mapping[str, Any], groups: Any) -> Keys:
+    """What keeps rows together that a person gives: by `groups` [rows], else by the columns that the data block names. DataError."""
+    if groups is None:
+        return keys_of(model, data, Origin())
+    return Keys(groups=np.asarray(groups), last=model.in_order)
 
 
-def require_group_each(groups: Array | None, rows: int) -> None:
+def require_key_each(keys: Keys, rows: int) -> None:
     """DataError unless every row has its group."""
-    if groups is not None and groups.shape != (rows,):
-        raise DataError(f"`groups` has shape {list(groups.shape)}, and there are {rows} rows: give one entry a row")
+    if keys.groups is not None and keys.groups.shape != (rows,):
+        raise DataError(f"`groups` has shape {list(keys.groups.shape)}, and there are {rows} rows: give one entry a row")
 
 
-def _labels(model: Model, data: Mapping[str, Array]) -> Array | None:
-    """The one class of each sample, where the model has just one such target."""
-    found = [data[name] for name, field in model.fields.items() if name in model.targets and field.classes and not field.shape]
-    return found[0] if len(found) == 1 and len(model.targets) == 1 else None
+def _complete(model: Model, data: Rows, keys: Keys | None) -> Keys:
+    """The keys, with the one class of each sample to stratify by where the model has just one such target and nothing else is said."""
+    keys = Keys(last=model.in_order) if keys is None else keys
+    require_key_each(keys, row_count(data))
+    found = [field for field in map(model.fields.__getitem__, model.targets) if field.classes and not field.shape]
+    return replace(keys, labels=labels_of(model, found[0], data)) if keys.free and len(found) == len(model.targets) == 1 else keys
 
 
 def _gap(model: Model) -> int:

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.diagnostics import did_you_mean
 from ..compiler.errors import DataError
 from ..compiler.ir.types import DType
 from .convert import as_array, cast
 from .labels import check_classes, label_indices, sorted_vocabulary
-from .table import Origin, Table
+from .table import Origin, Table, column_hint
 
 Array = np.ndarray[Any, Any]
 
@@ -23,8 +22,8 @@ Array = np.ndarray[Any, Any]
 class Field:
     """An input or target: its name, element type, shape per sample, and for class indices the number of classes.
 
-    `length` names the field that says how much of the first axis each sample has; that field's numbers are from 1 to `most`.
-    `gaps` says whether numbers may be missing: NaN, None or masked.
+    `length` names the field that says how much of the first axis each sample has; that field's numbers are from 1 to `most`. Floats may be
+    NaN where values can be `missing`.
     """
 
     name: str
@@ -33,7 +32,7 @@ class Field:
     classes: int | None = None
     length: str | None = None
     most: int | None = None
-    gaps: bool = False
+    missing: bool = False
 
     @cached_property
     def numpy(self) -> np.dtype[Any]:
@@ -63,13 +62,12 @@ def _find(name: str, arrays: Any, origin: Origin) -> Any:
         raise DataError(f"the data is of type {type(arrays).__name__}; give a dictionary with an array for each name")
     names = [str(key) for key in arrays.keys()]  # noqa: SIM118  # a DataFrame iterates over its columns, too, but has no `in` for values
     if name not in names:
-        hint = did_you_mean(name, names) or "it has " + (", ".join(f"`{n}`" for n in names) or "nothing")
-        raise DataError(f"{origin.prefix}the data has no `{name}`; {hint}")
+        raise DataError(f"{origin.prefix}the data has no `{name}`; {column_hint(name, names, origin)}")
     return arrays[name]
 
 
 def _fit(field: Field, value: Any, vocabulary: Sequence[str] | None, origin: Origin) -> Array:
-    array = _shaped(field, as_array(value, field.name, origin, gaps=field.gaps), origin)
+    array = _shaped(field, as_array(value, field.name, origin, missing=field.missing), origin)
     if array.dtype.kind == "U" and vocabulary is not None:
         array = label_indices(array, vocabulary, field.name, origin)
     elif array.dtype.kind == "U" and field.classes is not None and array.size:
@@ -77,7 +75,7 @@ def _fit(field: Field, value: Any, vocabulary: Sequence[str] | None, origin: Ori
         raise DataError(
             f"{origin.prefix}`{field.name}` holds text labels ({label!r}), but its classes have no names: give class numbers from 0"
         )
-    array = cast(array, field.dtype, field.name, origin, gaps=field.gaps)
+    array = cast(array, field.dtype, field.name, origin, missing=field.missing)
     if field.classes is not None:
         check_classes(array, field.classes, field.name, origin)
     return np.require(array, requirements=["C", "A"])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-
-import numpy as np
 
 from .folds import Fold
 from .memory import Array
 from .model import Model
+from .splitting import Keys, split
+from .streaming import Rows, taken
 from .training import Progress, Report
 
 Scores = dict[str, float]
@@ -23,7 +23,7 @@ class _StoppedError(Exception):
     """Nobody waits for this fold any more."""
 
 
-def run_folds(model: Model, data: Mapping[str, Array], folds: Sequence[Fold]) -> Iterator[Scores]:
+def run_folds(model: Model, data: Rows, folds: Sequence[Fold], keys: Keys | None = None) -> Iterator[Scores]:
     """The scores of one fold after the other, in their order; the model is used up.
 
     A small model gains little from several threads, and folds wait for nothing of each other: each thread has a fold of its own. The
@@ -31,11 +31,11 @@ def run_folds(model: Model, data: Mapping[str, Array], folds: Sequence[Fold]) ->
     """
     width = min(model.team.threads, len(folds))
     if width == 1 or model.team.threads >= MANY * len(folds):
-        return (run_fold(model, data, fold) for fold in folds)
-    return _at_once(model, data, folds, width)
+        return (run_fold(model, data, fold, keys) for fold in folds)
+    return _at_once(model, data, folds, keys, width)
 
 
-def _at_once(model: Model, data: Mapping[str, Array], folds: Sequence[Fold], width: int) -> Iterator[Scores]:
+def _at_once(model: Model, data: Rows, folds: Sequence[Fold], keys: Keys | None, width: int) -> Iterator[Scores]:
     """Folds on threads of their own; whoever stops asking ends them within a moment."""
     models, stop = SimpleQueue[Model](), threading.Event()
     for _ in range(width):
@@ -48,7 +48,7 @@ def _at_once(model: Model, data: Mapping[str, Array], folds: Sequence[Fold], wid
     def run(fold: Fold) -> Scores:
         own = models.get()
         try:
-            return run_fold(own, data, fold, look)
+            return run_fold(own, data, fold, keys, look)
         finally:
             models.put(own)
 
@@ -73,10 +73,20 @@ def sibling(model: Model) -> Model:
     return made
 
 
-def run_fold(model: Model, data: Mapping[str, Array], fold: Fold, report: Report | None = None) -> Scores:
+def run_fold(model: Model, data: Rows, fold: Fold, keys: Keys | None = None, report: Report | None = None) -> Scores:
     """The scores on the rows held out of a model that is trained anew on the others."""
     training, held_out = fold
     model.renew()
-    model.fit({name: np.ascontiguousarray(array[training]) for name, array in data.items()}, report=report)
-    scores = model.evaluate_arrays({name: np.ascontiguousarray(array[held_out]) for name, array in data.items()})
+    fit_on(model, data, training, keys, report)
+    scores = model.evaluate_arrays(taken(data, held_out))
     return {name: value for name, value in scores.items() if isinstance(value, float)}
+
+
+def fit_on(model: Model, data: Rows, rows: Array, keys: Keys | None = None, report: Report | None = None) -> None:
+    """Train a model on some rows, of which it watches a share if it says so: what the `keys` keep together stays together there, too."""
+    watched: Rows | float = 0.0
+    if model.watched_share:
+        own = Keys(last=model.in_order) if keys is None else keys.of(rows)
+        rest, part = split(len(rows), model.watched_share, model.seed, own)
+        rows, watched = rows[rest], taken(data, rows[part])
+    model.fit(taken(data, rows), validation=watched, report=report)

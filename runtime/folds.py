@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ..compiler.errors import DataError
-from .data import split_rows
 
 Array = np.ndarray[Any, Any]
 Fold = tuple[Array, Array]
@@ -45,30 +44,6 @@ def make_folds(
         part = np.empty(rows, dtype=np.int64)
         part[generator.permutation(rows)] = np.arange(rows) % count
     return [(np.flatnonzero(part != n), np.flatnonzero(part == n)) for n in range(count)]
-
-
-def make_part(
-    rows: int, share: float, seed: int, *, labels: Array | None = None, groups: Array | None = None, ordered: bool = False, gap: int = 0
-) -> Fold:
-    """(training rows, held-out rows), ascending, with about a `share` of the rows held out, in the ways of `make_folds`.
-
-    Raises DataError when one of them would be empty.
-    """
-    if ordered:
-        start = rows - round(rows * share)
-        if not gap < start < rows:
-            raise DataError(f"holding out {share:.3g} of {rows} rows leaves one part empty; give more rows or another share")
-        return np.arange(start - gap), np.arange(start, rows)
-    if groups is None:
-        return split_rows(rows, share, seed, labels)
-    _, member = np.unique(groups, return_inverse=True)
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(member.max(initial=0) + 1)
-    filled = np.cumsum(np.bincount(member)[order])
-    count = min(max(int(np.searchsorted(filled, rows * share)), 0) + 1, len(order) - 1)
-    if count < 1:
-        raise DataError("all rows are of one group: there is none to hold out")
-    chosen = np.isin(member, order[:count])
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
 def _in_order(rows: int, count: int, gap: int) -> list[Fold]:

@@ -85,6 +85,11 @@ def _header(stream: Stream, path: str | os.PathLike[str]) -> tuple[np.dtype[Any]
     return np.dtype(TYPES[magic[2]]), tuple(int.from_bytes(sizes[at : at + 4], "big") for at in range(0, len(sizes), 4))
 
 
+def is_idx_member(name: str) -> bool:
+    """Whether a file is named like a part of a folder in the manner of MNIST."""
+    return NAME.match(name) is not None
+
+
 def column_of(array: Array) -> str:
     """What an array of an IDX file is called: `labels` when it has one number a row, else `images`."""
     return "labels" if array.ndim == 1 else "images"

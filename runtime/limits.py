@@ -11,7 +11,8 @@ MIB = 2**20
 @dataclass(frozen=True)
 class Limits:
     """`size`: bytes of a file and of all it unpacks to; `members`: arrays in an `.npz`; `ratio`: unpacked bytes for each
-    packed one; `line`: bytes of a row of text; `columns`: columns of a text file.
+    packed one; `line`: bytes of a row of text; `columns`: columns of a text file;
+    `resident`: bytes of a data set from which it stays in its files, where it can, and is read in pieces.
     """
 
     size: int = 4 * GIB
@@ -19,6 +20,7 @@ class Limits:
     ratio: int = 1000
     line: int = MIB
     columns: int = 10_000
+    resident: int = GIB
 
 
 LIMITS = Limits()

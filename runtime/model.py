@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -20,15 +21,21 @@ from ..compiler.ir.op import Context
 from ..compiler.ir.types import BATCH, F64, TensorType, batched, elements
 from ..compiler.kept import executable
 from ..compiler.passes.stream import Stage
+from ..compiler.passes.weights import WEIGHT
 from ..compiler.updating import RUNTIME, counter_of
 from .convert import as_array, cast
-from .data import Field, fit_arrays
+from .data import Field, fit_arrays, learn_vocabularies
 from .every import DEFAULT_EVERY
+from .frames import as_only_input, frame_columns, with_joined
+from .gathering import Weights
 from .memory import Array, Memory, allocate, require_memory
 from .sequences import check_lengths, padded
-from .table import Origin
+from .streaming import Rows, StreamedRows, in_order, row_count
+from .table import Origin, Table
 from .team import Team, shared_team
 from .training import Standing, train
+from .weights import NAME as WEIGHT_NAME
+from .weights import ClassWeight, row_weights
 
 if TYPE_CHECKING:
     from .checkpoints import Checkpoints
@@ -172,7 +179,8 @@ class Model:
 
     def __init__(self, blueprint: Blueprint, *, threads: int | None = None, seed: int | None = None, initialise: bool = True) -> None:
         """With `initialise` false parameters and states are zeros, for whoever fills them next."""
-        self.blueprint = blueprint
+        settings = blueprint.data_settings
+        self.blueprint = blueprint.with_weights() if settings.weight or settings.class_weight else blueprint
         self.seed = blueprint.train_settings.seed if seed is None else seed
         self.team: Team = shared_team(threads)
         self.memory = Memory(blueprint.layout)
@@ -187,9 +195,9 @@ class Model:
         self._entries: dict[str, Entry] = {}
         self._calls: dict[str, Call] = {}
         inference = blueprint.inference
-        self._inputs = [name for name in inference.fields if name not in inference.targets]
-        keeps = blueprint.data_settings.gaps
-        self._fields = {n: _field(f, gaps=keeps and n in self._inputs and f.type.dtype.is_float) for n, f in inference.fields.items()}
+        keeps = blueprint.data_settings.missing == "keep"
+        self._fields = {f.name: _field(f, missing=keeps and f.name not in inference.targets) for f in inference.fields.values()}
+        self._inputs = [name for name in self._fields if name not in inference.targets]
         self._place()
         if initialise:
             self._initialise()
@@ -245,6 +253,22 @@ class Model:
         return self.blueprint.inference.targets
 
     @property
+    def carries_rows(self) -> bool:
+        """Whether rows go on from batch to batch: the model has states of each row."""
+        return any(batched(state.type.shape) for state in self.blueprint.inference.states.values())
+
+    @property
+    def in_order(self) -> bool:
+        """Whether rows held out must be the last ones: neighbours go on from each other, or share what they hold."""
+        return self.carries_rows or self.blueprint.data_settings.window > 0
+
+    @property
+    def watched_share(self) -> float:
+        """The share of the training rows that is held out to be watched."""
+        own = self.blueprint.data_settings.validate
+        return self.blueprint.train_settings.validate if own is None else own
+
+    @property
     def capacity(self) -> int:
         """The most rows of one native call."""
         return self.blueprint.rows
@@ -268,6 +292,14 @@ class Model:
         """A run-time scalar."""
         return float(self.memory.flat(f"runtime:{name}")[0])
 
+    def weigh(self) -> None:
+        """From now on every row counts as much as its weight says, 1 where none is given."""
+        if self.blueprint.weighted:
+            return
+        self.blueprint = self.blueprint.with_weights()
+        kept = {name: entry for name, entry in self._entries.items() if name == "predict" or name.startswith("fit.")}
+        self._entries, self._calls = kept, {name: call for name, call in self._calls.items() if name in kept}
+
     # --- native calls
 
     def entry(self, name: str) -> Entry:
@@ -278,7 +310,7 @@ class Model:
             context = np.zeros(code.layout.words, dtype=np.int64)
             scratch = allocate(max(code.scratch_stride * self.team.threads, 64))
             self._entries[name] = Entry(code, context, int(context.ctypes.data), scratch, self.team)
-            if name == "train":
+            if name == "train" and not self.begun:
                 self._begin_optimizer()
         entry = self._entries[name]
         if entry.generation != self.memory.generation:
@@ -353,26 +385,57 @@ class Model:
 
     # --- rows in
 
-    def arrays(self, data: Any, *, targets: bool, y: Any = None) -> dict[str, Array]:
-        """User data checked and converted to the model's fields; a single array stands for the only input, `y` for the only target."""
+    def named(self, data: Any, y: Any = None) -> Mapping[str, Any]:
+        """User data by name: a single array stands for the only input, `y` for the only target; columns are joined as the file says."""
+        own = [n for n in self._fields if self._fields[n].most is None]  # lengths stand beside their sequences, or are a list's rows
+        found = self._by_name(data, [n for n in own if n in self._inputs])
+        if y is None:
+            return found
+        rest = [n for n in own if n not in self._inputs]
+        if len(rest) != 1:
+            raise DataError(f"the model has {len(rest)} targets: give them by name in a dictionary")
+        return {**found, rest[0]: y}
+
+    def arrays(self, data: Any, *, targets: bool, y: Any = None, weights: Any = None) -> dict[str, Array]:
+        """User data (see `named`) checked and converted to the model's fields, with the `weights` of rows where those count."""
         wanted = [n for n in self._fields if targets or n in self._inputs]
-        own = [n for n in wanted if self._fields[n].most is None]  # lengths stand beside their sequences, or are those of a list's rows
-        if not isinstance(data, Mapping) and not hasattr(data, "columns"):
-            inputs = [n for n in own if n in self._inputs]
-            if len(inputs) != 1:
-                raise DataError(f"the model has the inputs {', '.join(inputs)}: give a dictionary with an array for each")
-            data = {inputs[0]: data}
-        if y is not None:
-            rest = [n for n in own if n not in self._inputs]
-            if len(rest) != 1:
-                raise DataError(f"the model has {len(rest)} targets: give them by name in a dictionary")
-            data = {**data, rest[0]: y}
+        own = [n for n in wanted if self._fields[n].most is None]
+        data = self.named(data, y)
         fields = [self._fields[n] for n in sorted(wanted, key=lambda n: n not in own)]  # a missing sequence is named, not its lengths
         fitted = fit_arrays(fields, padded(fields, data), vocabularies=self.vocabularies)
         for lookup in self.blueprint.lookups:
             if lookup.input in fitted and len(fitted[lookup.input]):
                 self._check_numbers(lookup, fitted[lookup.input])
+        if targets and self.blueprint.weighted:
+            fitted[WEIGHT] = self._weights(weights, data, len(next(iter(fitted.values()))))
         return fitted
+
+    def _weights(self, given: Any, data: Mapping[str, Any], rows: int) -> Array:
+        """How much rows count: what is given for them, the column that the data block names, else 1 each."""
+        column = self.blueprint.data_settings.weight
+        name, origin = WEIGHT_NAME, data.origin if isinstance(data, Table) else Origin()
+        if given is None and WEIGHT in data:
+            given = data[WEIGHT]
+        elif given is None and column is not None and column in data:
+            given, name = data[column], column
+        return row_weights(given, rows, self.blueprint.real, name, origin)
+
+    def learn_names(self, data: Mapping[str, Any]) -> None:
+        """Names of classes from text among the data, unless they are known."""
+        if not self.vocabularies:
+            self.vocabularies = learn_vocabularies(list(self._fields.values()), data)
+
+    def _by_name(self, data: Any, inputs: list[str]) -> Mapping[str, Any]:
+        """Columns by name, joined as the data block says; what has no names is that of the only input."""
+        frame = frame_columns(data)
+        if frame is None and len(inputs) != 1:
+            raise DataError(f"the model has the inputs {', '.join(inputs)}: give a dictionary with an array for each")
+        if frame is None:
+            return {inputs[0]: data}
+        named = with_joined(frame, self.blueprint.data_settings.columns)
+        if len(inputs) == 1 and named is frame and not isinstance(data, Mapping):
+            return as_only_input(frame, self._fields[inputs[0]], [n for n in self._fields if n != inputs[0]])
+        return named
 
     def _check_numbers(self, lookup: Numbering, values: Array) -> None:
         """DataError names the first number without a row of the table: better now than in the midst of a training."""
@@ -382,11 +445,11 @@ class Model:
         if shown.min() < 0 or shown.max() >= lookup.entries:
             self._refuse(lookup.input, values)
 
-    def _load(self, call: Call, data: Any) -> int:
+    def _load(self, call: Call, data: Any, weights: Any = None) -> int:
         """Put a batch into the input buffers and return its rows; arrays that do not fit as they are get checked and converted."""
-        rows = call.load(data) if call.as_is else -1
+        rows = call.load(data) if call.as_is and weights is None else -1
         if rows < 0:
-            arrays = self.arrays(data, targets=call.targets)
+            arrays = self.arrays(data, targets=call.targets, weights=weights)
             if not len(next(iter(arrays.values()))):
                 raise DataError("there are no rows")
             rows = call.load(arrays)
@@ -403,6 +466,9 @@ class Model:
             self.entry(name)
             wanted = self._fields if targets else {n: self._fields[n] for n in self._inputs}
             feeds = tuple(Feed(n, f.numpy, self.memory.rows(f"input:{n}")) for n, f in wanted.items())
+            if targets and self.blueprint.weighted:
+                self.blueprint.layout.place(f"input:{WEIGHT}", TensorType(self.blueprint.real, (BATCH,)))
+                feeds += (Feed(WEIGHT, self.blueprint.real.numpy, self.memory.rows(f"input:{WEIGHT}")),)
             result = self.memory.rows(f"output:{name}") if name in ("predict", "losses") else self.memory.flat("output:loss")
             entry = self.entry(name)  # again: the views may have moved memory that the context points at
             as_is = not any(f.length for f in wanted.values())
@@ -417,25 +483,29 @@ class Model:
 
     # --- what it does
 
-    def step(self, data: Mapping[str, Any]) -> float:
+    def step(self, data: Mapping[str, Any], *, sample_weight: Any = None) -> float:
         """One training step on a batch of at most `capacity` rows; returns the loss before the step (without penalties).
 
         Floats that fit as they are go in unseen, so a NaN among them comes out as the loss; `fit` looks at every value first.
         """
+        if sample_weight is not None:
+            self.weigh()
         call = self._calls.get("train")
         if call is None or call.generation != self.memory.generation:
             call = self._call("train", targets=True)
         if not self.fitted:
             self.fit_statistics(self.arrays(data, targets=True))
-        self._go(call, self._load(call, data))
+        self._go(call, self._load(call, data, sample_weight))
         return float(call.results.view[0])
 
-    def gradients(self, data: Mapping[str, Any]) -> dict[str, Array]:
+    def gradients(self, data: Mapping[str, Any], *, sample_weight: Any = None) -> dict[str, Array]:
         """The gradient of the mean loss (and penalties) over a batch for every parameter, in logical shapes."""
+        if sample_weight is not None:
+            self.weigh()
         if not self.fitted:
             self.fit_statistics(self.arrays(data, targets=True))
         call = self._call("gradients", targets=True)
-        self._go(call, self._load(call, data))
+        self._go(call, self._load(call, data, sample_weight))
         return {name: self.memory.read(f"output:gradient:{name}") for name in self.params}
 
     def loss(self, data: Mapping[str, Any]) -> float:
@@ -456,6 +526,8 @@ class Model:
         if rows >= 0:
             self._go(call, rows)
             return call.results[rows].copy()
+        if isinstance(data, StreamedRows):
+            return np.concatenate([self.predict({n: part.arrays[n] for n in self._inputs}) for part in in_order(data, self.capacity, None)])
         return self._by_batches(call, self.arrays(data, targets=False))
 
     def losses(self, data: Any, y: Any = None) -> Array:
@@ -475,34 +547,38 @@ class Model:
             result[start:stop] = view[: stop - start]
         return result
 
-    def evaluate(self, data: Any, y: Any = None) -> dict[str, Any]:
-        """Loss and metrics over all rows; metrics with axes (a confusion matrix) are arrays."""
+    def evaluate(self, data: Any, y: Any = None, *, sample_weight: Any = None) -> dict[str, Any]:
+        """Loss and metrics over all rows, weighted if weights are given; metrics with axes (a confusion matrix) are arrays."""
         self._need_fit()
-        arrays = self.arrays(data, targets=True, y=y)
+        if isinstance(data, StreamedRows):
+            return self.evaluate_arrays(data)
+        if sample_weight is not None:
+            self.weigh()
+        arrays = self.arrays(data, targets=True, y=y, weights=sample_weight)
         return self.evaluate_arrays(arrays)
 
-    def evaluate_arrays(self, arrays: Arrays) -> dict[str, Any]:
-        """`evaluate` on arrays that fit already."""
+    def evaluate_arrays(self, arrays: Rows) -> dict[str, Any]:
+        """`evaluate` on rows that fit already."""
         found = self._stream("evaluate", self.blueprint.evaluation, arrays)
         return {name: float(value) if value.ndim == 0 else value for name, value in found.items()}
 
-    def fit_statistics(self, arrays: Arrays) -> None:
+    def fit_statistics(self, arrays: Rows) -> None:
         """Compute every `fit` of the model over these rows: the training rows, once."""
         for key, value in self._stream("fit", self.blueprint.statistics, arrays).items():
             self.memory.write(key, value)
         self.fitted = True
 
-    def _stream(self, entry: str, stages: list[Stage], arrays: Arrays) -> dict[str, Array]:
+    def _stream(self, entry: str, stages: list[Stage], arrays: Rows) -> dict[str, Array]:
         """Run the passes of a whole-set computation and give its results."""
-        rows = len(next(iter(arrays.values())))
+        rows, results = row_count(arrays), dict[str, Array]()
         if rows == 0:
             raise DataError("there are no rows")
-        order, results = np.arange(rows, dtype=np.int64), dict[str, Array]()
         for number, stage in enumerate(stages):
             name = f"{entry}.{number}"
             self.entry(name)
             self.reset(stage)
-            self.run_epoch(name, arrays, order, 0, rows, self.capacity)
+            for part in in_order(arrays, self.capacity, None):
+                self.run_epoch(name, part.arrays, part.order, 0, part.stop - part.start, self.capacity)
             for key, value in self.finish(stage, rows).items():
                 if key.startswith("value:"):
                     self.blueprint.layout.place(f"fit:{key}", TensorType(self.blueprint.real, value.shape))
@@ -532,7 +608,9 @@ class Model:
         y: Any = None,
         *,
         epochs: int | None = None,
-        validation: float | Mapping[str, Any] | None = None,
+        validation: Any = None,
+        sample_weight: Any = None,
+        class_weight: ClassWeight | None = None,
         report: Any = None,
         resume: bool = False,
         checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
@@ -542,9 +620,10 @@ class Model:
     ) -> list[dict[str, float]]:
         """Train: by the `train` block, but for what is given here. Returns a record an epoch.
 
-        `validation` is a share of the rows to hold out, or other rows. `report` is called with progress about ten times a second; what
-        it raises ends the training, as Ctrl-C does between two steps, and `resume` takes up such a fit (also that of a loaded model)
-        where it ended, to the bit.
+        `validation` is a share of the rows to hold out, or other rows (named, or inputs and targets in a tuple). Loss and metrics are
+        means weighted by `sample_weight` [rows]; while training also by `class_weight`: "balanced", a number a class, or a dictionary.
+        `report` is called with progress about ten times a second; what it raises ends the training, as Ctrl-C does between two steps, and
+        `resume` takes up such a fit (also that of a loaded model) where it ended, to the bit.
 
         With `checkpoint="m.safetensors"` the model is written there every `checkpoint_every` (`30s`, `5m`, `1000 steps`, `epoch`), at the
         end, and when training is ended early; beside it are kept the one before (`m.previous.safetensors`) and the best so far
@@ -552,27 +631,18 @@ class Model:
         or infinite; with `trap_nan` it names the step and the operation, at the price of a copy of the model in memory. In the folder `log`
         figures are written as a table (`log.csv`) and as event files for TensorBoard.
         """
-        if isinstance(checkpoint, str | os.PathLike):
-            from .checkpoints import open_checkpoints
-
-            with open_checkpoints(checkpoint, checkpoint_every) as kept:
-                if resume:
-                    kept.take_up(self)
-                return self.fit(
-                    data, y, epochs=epochs, validation=validation, report=report, resume=resume, checkpoint=kept, trap_nan=trap_nan, log=log
-                )
-        return train(
-            self,
-            data,
-            y,
-            epochs=epochs,
-            validation=validation,
-            report=report,
-            resume=resume,
-            checkpoints=checkpoint,
-            trap_nan=trap_nan,
-            log=log,
+        weights = Weights(sample_weight, class_weight)
+        fit = partial(
+            train, self, data, y, epochs=epochs, validation=validation, weights=weights, report=report, trap_nan=trap_nan, log=log
         )
+        if not isinstance(checkpoint, str | os.PathLike):
+            return fit(resume=resume, checkpoints=checkpoint)
+        from .checkpoints import open_checkpoints
+
+        with open_checkpoints(checkpoint, checkpoint_every) as kept:
+            if resume:
+                kept.take_up(self)
+            return fit(resume=resume, checkpoints=kept)
 
     def _need_fit(self) -> None:
         if not self.fitted:
@@ -591,6 +661,6 @@ class Model:
         return f"<ranvier model {self.blueprint.unit.model.name.id}, {count} parameters>"
 
 
-def _field(declared: Any, *, gaps: bool) -> Field:
+def _field(declared: Any, *, missing: bool) -> Field:
     shape = tuple(d for d in declared.type.shape if isinstance(d, int))
-    return Field(declared.name, declared.type.dtype, shape, declared.classes, declared.length, declared.most, gaps)
+    return Field(declared.name, declared.type.dtype, shape, declared.classes, declared.length, declared.most, missing)

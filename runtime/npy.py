@@ -63,6 +63,11 @@ def read_array(stream: IO[bytes], size: int, where: str) -> Array:
         raise DataError(f"{where}: damaged: {claim}; make the file anew")
     raw = np.empty(rest, dtype=np.uint8)
     _fill(stream, raw, where)
+    return array_of(raw, header, where)
+
+
+def array_of(raw: Array, header: Header, where: str) -> Array:
+    """The array that bytes hold, native-endian and C-contiguous; raises DataError for bytes that are no bool or no text."""
     _check_values(raw, header.dtype, where)
     array = raw.view(header.dtype).reshape(header.shape, order="F" if header.fortran_order else "C")
     array = np.ascontiguousarray(array.astype(header.dtype.newbyteorder("="), copy=False)).reshape(header.shape)

@@ -45,13 +45,21 @@ def read_npz(path: str | os.PathLike[str], limits: Limits = LIMITS) -> dict[str,
     Raises DataError for anything else than an archive of plain arrays within the limits.
     """
     stream, size = open_regular(Path(path), limits.size, DataError)
-    with stream, _damage_refused(path):
+    with stream:
+        members = npz_members(stream, size, limits, path)
+        with _damage_refused(path), zipfile.ZipFile(stream) as archive:
+            return {m.filename.removesuffix(".npy"): _read_member(archive, m, path) for m in members}
+
+
+def npz_members(stream: BinaryIO, size: int, limits: Limits, path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
+    """The members of an archive, checked to be arrays by name, within the limits, each at a place of its own; raises DataError."""
+    with _damage_refused(path):
         entries = _check_directory(stream, size, limits, path)
         with zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
             _check_members(members, entries, limits, path)
             _check_overlap(stream, members, archive.start_dir, path)
-            return {m.filename.removesuffix(".npy"): _read_member(archive, m, path) for m in members}
+            return members
 
 
 def read_npy(path: str | os.PathLike[str], limits: Limits = LIMITS) -> dict[str, Array]:

@@ -13,6 +13,7 @@ from ..compiler.diagnostics import Diagnostic, did_you_mean
 from ..compiler.driver import Blueprint, Unit, open_unit
 from ..compiler.errors import RanvierError, SourceError
 from ..compiler.frontend.blocks import KNOWN, read_override
+from ..compiler.frontend.data_block import PARTS, WORDS
 from ..compiler.frontend.library import Reader
 from ..compiler.frontend.limits import read_source
 from ..compiler.frontend.parser import parse
@@ -139,7 +140,23 @@ def _block_value(unit: Unit, name: str, value: object) -> Value:
     if block not in ("train", "data") or setting.partition(".")[0] not in KNOWN[block]:
         hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
         raise RanvierError(f"no setting is called `{name}`; {hint}")
-    return _value(unit, name, value, literal=name == "data.source")
+    return _value(unit, name, value, literal=block == "data" and _stands_for_itself(setting, value))
+
+
+def _stands_for_itself(setting: str, value: object) -> bool:
+    """Whether a text for a setting of the data block is a path, a column or a word, not an expression."""
+    if setting in PARTS:
+        return isinstance(value, str) and not is_share(value)
+    return setting in ("source", *WORDS) and not str(value).lstrip().startswith("[")
+
+
+def is_share(text: str) -> bool:
+    """Is a text a number or a percentage, and not the path of a file?"""
+    try:
+        float(text.strip().removesuffix("%"))
+    except ValueError:
+        return False
+    return True
 
 
 def _value(unit: Unit, name: str, value: object, *, literal: bool) -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,8 @@ from ..compiler.ir.graph import Graph
 from ..compiler.updating import RUNTIME
 from .memory import Array
 from .model import Model
-from .training import epoch_order
+from .streaming import Rows
+from .training import epoch_parts, epoch_rows
 
 SETTINGS = "finding.nn"
 UPDATES = 120
@@ -57,7 +59,7 @@ def finding_blueprint(blueprint: Blueprint) -> Blueprint:
     return replace(blueprint, overrides={**kept, **found}, _programs={})
 
 
-def find_rate(model: Model, data: dict[str, Array], updates: int = UPDATES) -> Finding:
+def find_rate(model: Model, data: Rows, updates: int = UPDATES) -> Finding:
     """Train a model (see `finding_blueprint`) for some updates, or until its loss bursts; raises RanvierError when it does so at once."""
     if not model.fitted:
         model.fit_statistics(data)
@@ -74,20 +76,28 @@ def find_rate(model: Model, data: dict[str, Array], updates: int = UPDATES) -> F
     return _finding(np.asarray(rates(model.blueprint, len(finite), updates)), np.asarray(finite))
 
 
-def _losses(model: Model, data: dict[str, Array]) -> Iterator[float]:
+def _losses(model: Model, data: Rows) -> Iterator[float]:
     """The loss of each update, the mean over its batches, epoch after epoch."""
     while True:
-        order = epoch_order(model, data)
-        parts, done = list[float](), model.updates
-        for start in range(0, order.size, model.capacity):
-            end = min(start + model.capacity, order.size)
-            model.set_runtime(left=-(-(order.size - start) // model.capacity))
-            model.run_epoch("train", data, order, start, end, model.capacity)
-            parts.append(float(model.memory.flat("output:loss")[0]))
+        losses, done = list[float](), model.updates
+        for loss in _epoch(model, data):
+            losses.append(loss)
             if model.updates > done:
-                yield float(np.mean(parts))
-                parts, done = [], model.updates
+                yield float(np.mean(losses))
+                losses, done = [], model.updates
         model.epoch += 1
+
+
+def _epoch(model: Model, data: Rows) -> Iterator[float]:
+    """The loss of each batch of an epoch."""
+    rows, batch = epoch_rows(model, data), model.capacity
+    with closing(epoch_parts(model, data)) as parts:
+        for part in parts:
+            for start in range(part.start, part.stop, batch):
+                end = min(start + batch, part.stop)
+                model.set_runtime(left=-(-(rows - start) // batch))
+                model.run_epoch("train", part.arrays, part.order, start - part.start, end - part.start, batch)
+                yield float(model.memory.flat("output:loss")[0])
 
 
 def rates(blueprint: Blueprint, count: int, steps: int) -> list[float]:

@@ -53,6 +53,8 @@ def load(path: str | os.PathLike[str], threads: int | None = None, *, allow_nonf
     )
     model = Model(blueprint, threads=threads, initialise=False)
     model.origin = str(settings.get("origin", ""))
+    if saved.progress.get("weighted"):
+        model.weigh()
     restore(model, saved, found, allow_nonfinite=allow_nonfinite)
     return model
 
@@ -77,7 +79,10 @@ def to_saved(snapshot: Snapshot) -> SavedModel:
         fit=_read(snapshot, "fit", inference.fits) if snapshot.fitted else {},
         optimizer={**optimizer, **{TRAINED + k: v for k, v in trained.items()}, **_standing_arrays(snapshot)},
         vocabularies=snapshot.vocabularies,
-        progress={"epoch": snapshot.epoch, "seed": snapshot.seed, **_clock(snapshot), **_standing_figures(standing)},
+        progress={
+            **{"epoch": snapshot.epoch, "seed": snapshot.seed, **_clock(snapshot), **_standing_figures(standing)},
+            **({"weighted": 1} if blueprint.weighted else {}),
+        },
     )
 
 

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..compiler.diagnostics import did_you_mean
-from ..compiler.errors import DataError, ResourceError
-from .csv_reader import is_number, read_csv
-from .idx import column_of, read_folder, read_idx
-from .limits import LIMITS, Limits
-from .npz import read_npy, read_npz
-from .text_reader import read_text
+from ..compiler.errors import DataError
+from .csv_reader import is_number
 
 Array = np.ndarray[Any, Any]
-IDX_NAME = re.compile(r"(\.idx|-idx[0-9]-[a-z]+)(\.gz)?$")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where rows come from: the file, the number that it gives its first row, and the columns joined under each name."""
+    """Where rows come from: the file, the number that it gives its first row, and the columns joined under each name.
+
+    `unreadable` are columns that the file has and no array can hold, each with the reason; `numbers` are those of the rows where some of
+    the file's were left out, counted from 0.
+    """
 
     file: str = ""
     first_row: int = 0
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    numbers: Array | None = field(default=None, compare=False)
 
     @property
     def prefix(self) -> str:
@@ -40,7 +38,8 @@ class Origin:
         """One value as people find it: file, name, row and, inside the row, its column or index."""
         columns = self.columns.get(name, ())
         inside = f" column `{columns[index[0]]}`" if columns and len(index) == 1 and index[0] < len(columns) else _index(index)
-        return f"{self.prefix}`{name}` row {row + self.first_row}{inside}"
+        number = row if self.numbers is None else int(self.numbers[row])
+        return f"{self.prefix}`{name}` row {number + self.first_row}{inside}"
 
 
 def _index(index: tuple[int, ...]) -> str:
@@ -51,11 +50,12 @@ def _index(index: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Table(Mapping[str, Array]):
-    """Arrays by name, all with the same number of rows; `test` are rows that the source itself keeps for the test."""
+    """Arrays by name, all with the same number of rows; `test` and `validation` are rows that the source itself keeps apart."""
 
     arrays: Mapping[str, Array]
     origin: Origin = Origin()
     test: Table | None = None
+    validation: Table | None = None
 
     def __post_init__(self) -> None:
         single = [name for name, array in self.arrays.items() if array.ndim == 0]
@@ -95,71 +95,15 @@ def take_rows(table: Table, begin: int, end: int) -> Table:
     return Table({name: array[begin:end] for name, array in table.arrays.items()}, table.origin)
 
 
+def column_hint(name: str, known: Iterable[str], origin: Origin) -> str:
+    """What to say about a column that is not there: why it cannot be read, what was probably meant, else what there is."""
+    if name in origin.unreadable:
+        return f"the file has it, but {origin.unreadable[name]}"
+    return did_you_mean(name, known) or "it has " + (", ".join(f"`{n}`" for n in known) or "nothing")
+
+
 def _listed(lengths: Mapping[str, int]) -> str:
     return ", ".join(f"`{name}` {rows}" for name, rows in lengths.items())
-
-
-def _npz(path: Path, limits: Limits, _: Collection[str]) -> Table:
-    return Table(read_npz(path, limits), Origin(str(path)))
-
-
-def _npy(path: Path, limits: Limits, _: Collection[str]) -> Table:
-    return Table(read_npy(path, limits), Origin(str(path)))
-
-
-def _csv(path: Path, limits: Limits, text: Collection[str]) -> Table:
-    return Table(read_csv(path, limits, text=text), Origin(str(path), first_row=2))
-
-
-def _tsv(path: Path, limits: Limits, text: Collection[str]) -> Table:
-    return Table(read_csv(path, limits, separator="\t", text=text), Origin(str(path), first_row=2))
-
-
-def _idx(path: Path, limits: Limits, _: Collection[str]) -> Table:
-    array = read_idx(path, limits)
-    return Table({column_of(array): array}, Origin(str(path)))
-
-
-def _folder(path: Path, limits: Limits, text: Collection[str]) -> Table:
-    parts = {file.stem: file for file in sorted(path.iterdir()) if file.suffix in READERS and file.stem in ("train", "test")}
-    if "train" in parts:
-        whole, *rest = (READERS[file.suffix](file, limits, text) for _, file in sorted(parts.items(), reverse=True))
-        return replace(whole, test=rest[0] if rest else None)
-    training, test = read_folder(path, limits)
-    origin = Origin(str(path))
-    return Table(training or test or {}, origin, Table(test, origin) if test else None)
-
-
-def _txt(path: Path, limits: Limits, _: Collection[str]) -> Table:
-    return Table(read_text(path, limits), Origin(str(path)))
-
-
-READERS: dict[str, Callable[[Path, Limits, Collection[str]], Table]] = {
-    ".npz": _npz,
-    ".npy": _npy,
-    ".csv": _csv,
-    ".tsv": _tsv,
-    ".txt": _txt,
-}
-
-
-def read_table(path: str | os.PathLike[str], limits: Limits = LIMITS, *, text: Collection[str] = ()) -> Table:
-    """The table in a file, by the suffix of its name: .npz, .npy, .csv, .tsv or .txt; in an IDX file; or in a folder.
-
-    A folder holds IDX files in the manner of MNIST, or a file `train` and perhaps a file `test`, each with one of those suffixes.
-
-    Columns named in `text` stay text although they look like numbers: those whose labels have a vocabulary. Raises DataError
-    for a damaged file or one over the limits, ResourceError when it does not fit the memory of this machine.
-    """
-    try:
-        if Path(path).is_dir():
-            return _folder(Path(path), limits, text)
-        reader = READERS.get(Path(path).suffix.lower(), _idx if IDX_NAME.search(Path(path).name) else None)
-        if reader is None:
-            raise DataError(f"{path}: data is read from {', '.join(READERS)} and IDX files; convert it to one of them")
-        return reader(Path(path), limits, text)
-    except MemoryError:
-        raise ResourceError(f"{path}: does not fit the memory of this machine; split the file") from None
 
 
 def select_columns(table: Table, columns: Mapping[str, Sequence[str]]) -> Table:
@@ -168,9 +112,9 @@ def select_columns(table: Table, columns: Mapping[str, Sequence[str]]) -> Table:
     Names that are not in `columns` stay as they are. Raises DataError for unknown columns and for text among several.
     """
     joined = {name: _joined(table, name, tuple(wanted)) for name, wanted in columns.items()}
-    origin = Origin(table.origin.file, table.origin.first_row, {name: tuple(wanted) for name, wanted in columns.items()})
-    test = select_columns(table.test, columns) if table.test is not None else None
-    return Table({**table.arrays, **joined}, origin, test)
+    origin = replace(table.origin, columns={name: tuple(wanted) for name, wanted in columns.items()})
+    test, validation = (select_columns(part, columns) if part is not None else None for part in (table.test, table.validation))
+    return Table({**table.arrays, **joined}, origin, test, validation)
 
 
 def _joined(table: Table, name: str, columns: tuple[str, ...]) -> Array:
@@ -178,8 +122,7 @@ def _joined(table: Table, name: str, columns: tuple[str, ...]) -> Array:
         raise DataError(f"{table.origin.prefix}`{name}` is given no columns; name at least one")
     for column in columns:
         if column not in table:
-            hint = did_you_mean(column, table) or f"it has {', '.join(f'`{c}`' for c in table)}"
-            raise DataError(f"{table.origin.prefix}has no column `{column}` for `{name}`; {hint}")
+            raise DataError(f"{table.origin.prefix}has no column `{column}` for `{name}`; {column_hint(column, table, table.origin)}")
     if len(columns) == 1:
         return table[columns[0]]
     for column in columns:

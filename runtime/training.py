@@ -7,21 +7,21 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..compiler.errors import DataError, NonFiniteError, RanvierError
-from ..compiler.ir.types import batched
+from ..compiler.errors import NonFiniteError, RanvierError
 from .averaging import averages, use_averages, use_trained
-from .data import split_rows
+from .gathering import Weights, gathered
 from .history import History
 from .interruption import Interrupted, interruption
 from .memory import Array
 from .stopping import check_criteria, require_watched, should_stop, watched_value
+from .streaming import Part, Rows, StreamedRows, in_order, row_count
 
 if TYPE_CHECKING:
     from .checkpoints import Checkpoints
@@ -84,8 +84,8 @@ class Run:
     """One call of `fit`: what it trains on, how far it is; `settled` while the model stands between two steps."""
 
     model: Model
-    data: dict[str, Array]
-    held_out: dict[str, Array] | None
+    data: Rows
+    held_out: Rows | None
     epochs: int
     report: Report | None
     history: list[dict[str, float]] = field(default_factory=list)
@@ -100,8 +100,7 @@ class Run:
     @property
     def rows(self) -> int:
         """Training rows of an epoch."""
-        rows = len(next(iter(self.data.values())))
-        return streams(self.model, rows).size if is_streamed(self.model) else rows
+        return epoch_rows(self.model, self.data)
 
     @property
     def batches(self) -> int:
@@ -130,7 +129,8 @@ def train(
     y: Any,
     *,
     epochs: int | None,
-    validation: float | Mapping[str, Any] | None,
+    validation: Any,
+    weights: Weights,
     report: Report | None,
     resume: bool = False,
     checkpoints: Checkpoints | None = None,
@@ -141,19 +141,11 @@ def train(
     settings = model.blueprint.train_settings
     if epochs is not None and (not hasattr(epochs, "__index__") or epochs < 0):
         raise RanvierError(f"`epochs` is a whole number of at least 0, not {epochs!r}")
-    arrays = model.arrays(data, targets=True, y=y)
-    if len(next(iter(arrays.values()))) == 0:
-        raise DataError("there are no rows to train on")
-    share: Any = settings.validate if validation is None else validation
-    if isinstance(share, str | bytes):
-        raise DataError(f"`validation` is a share of the rows or a dictionary of other rows, not {share!r}")
-    held_out = model.arrays(share, targets=True) if isinstance(share, Mapping) else None
-    if not isinstance(share, Mapping) and share:
-        arrays, held_out = hold_out(arrays, float(share), model.seed, last=is_in_order(model))
+    arrays, held_out = gathered(model, data, y, validation, weights)
     if not model.fitted:
         model.fit_statistics(arrays)
     check_criteria(model.blueprint)
-    require_watched(model.blueprint, held_out=bool(held_out))
+    require_watched(model.blueprint, held_out=held_out is not None)
     run = Run(model, arrays, held_out, settings.epochs if epochs is None else epochs, report)
     if resume and is_over(run):  # nothing is trained, and what the model ended with stays: its averages, or the best values
         conclude(run, checkpoints)
@@ -245,17 +237,6 @@ def conclude(run: Run, checkpoints: Checkpoints | None) -> None:
         checkpoints.finish(run.model)
 
 
-def is_streamed(model: Model) -> bool:
-    """Whether rows go on from batch to batch: the model has states of each row."""
-    return any(batched(state.type.shape) for state in model.blueprint.inference.states.values())
-
-
-def is_in_order(model: Model) -> bool:
-    """Whether rows held out must be the last ones: neighbours go on from each other, or share what they hold."""
-    settings = model.blueprint.data_settings
-    return is_streamed(model) or settings.window > 0 or settings.time is not None
-
-
 def streams(model: Model, rows: int) -> Array:
     """An order in which each row of a batch is followed by the next one of the data in the same place of the next batch.
 
@@ -267,55 +248,55 @@ def streams(model: Model, rows: int) -> Array:
     return np.ascontiguousarray((first + np.arange(length, dtype=np.int64)[:, None]).reshape(-1))
 
 
-def hold_out(arrays: dict[str, Array], share: float, seed: int, *, last: bool = False) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Rows apart by a seed, or the `last` ones: (the rest, the share)."""
-    rows = len(next(iter(arrays.values())))
-    rest, part = split_rows(rows, share, seed)
-    if last:
-        rest, part = np.arange(rows)[: len(rest)], np.arange(rows)[len(rest) :]
-    taken = ({k: np.ascontiguousarray(v[i]) for k, v in arrays.items()} for i in (rest, part))
-    return next(taken), next(taken)
+def epoch_rows(model: Model, data: Rows) -> int:
+    """Rows of an epoch."""
+    rows = row_count(data)
+    return streams(model, rows).size if model.carries_rows else rows
 
 
-def validation_rows(model: Model, arrays: dict[str, Array]) -> dict[str, Array] | None:
-    """The rows that a fit by the `train` block holds out of these; None when it holds out none."""
-    share = model.blueprint.train_settings.validate
-    return hold_out(arrays, share, model.seed, last=is_in_order(model))[1] if share else None
-
-
-def epoch_order(model: Model, data: Mapping[str, Array], *, anew: bool = True) -> Array:
-    """The order of the rows of the model's next epoch, or (not `anew`) of the one that it is in."""
-    rows = len(next(iter(data.values())))
+def epoch_parts(model: Model, data: Rows, position: int = 0) -> Generator[Part]:
+    """The rows of the model's epoch from a position on, in an order by seed and epoch only, by parts that lie in memory together."""
     model.set_runtime(epoch=model.epoch)
-    if not is_streamed(model):
-        return np.random.Generator(np.random.PCG64([model.seed, model.epoch])).permutation(rows).astype(np.int64)
-    if anew:
+    if model.carries_rows and position == 0:
         model.begin_streams()
-    return streams(model, rows)
+    if model.carries_rows and not isinstance(data, StreamedRows):
+        order = streams(model, row_count(data))
+        yield Part(data, order, 0, order.size)
+        return
+    yield from in_order(data, model.capacity, (model.seed, model.epoch), position)
 
 
-def begin_epoch(run: Run) -> Array:
-    """The order of the rows, by seed and epoch only; at the beginning of an epoch its figures and streams begin too."""
+def begin_epoch(run: Run) -> Generator[Part]:
+    """The rows that are left of an epoch; at its beginning its figures and streams begin too."""
     model = run.model
-    order = epoch_order(model, run.data, anew=run.standing.position == 0)
     stage = model.blueprint.objective.progress
     if run.standing.position == 0:
         model.set_runtime(norm=0)
     if stage is not None and run.standing.position == 0:
         model.reset(stage)
-    return order
+    return epoch_parts(model, run.data, run.standing.position)
 
 
 def one_epoch(run: Run) -> None:
     """All rows once, in turns."""
-    model, batch = run.model, run.model.capacity
-    order, position = begin_epoch(run), run.standing.position
-    while position < run.rows:
+    with closing(begin_epoch(run)) as parts:
+        for part in parts:
+            run_part(run, part)
+    run.model.epoch += 1
+    run.standing.epochs += 1
+    run.standing.position = 0
+    finish_epoch(run)
+
+
+def run_part(run: Run, part: Part) -> None:
+    """Train on a part from where the epoch stands, in turns that are short enough to be reported on."""
+    model, position, batch = run.model, run.standing.position, run.model.capacity
+    while position < part.stop:
         batches = min(run.turn, *(each.batches(model) for each in run.companions))
-        end = min(position + batches * batch, run.rows)
+        end = min(position + batches * batch, part.stop)
         before, run.settled = time.perf_counter(), False
         model.set_runtime(left=run.batches_left)
-        model.run_epoch("train", run.data, order, position, end, batch)
+        model.run_epoch("train", part.arrays, part.order, position - part.start, end - part.start, batch)
         model.set_runtime(left=math.inf)
         spent = time.perf_counter() - before
         run.rows_seen += end - position
@@ -323,10 +304,6 @@ def one_epoch(run: Run) -> None:
         run.turn = max(1, min(4 * run.turn, -(-run.rows // batch), int(batches * TURN_SECONDS / max(spent, 1e-6))))
         if position < run.rows:
             between_turns(run, told=spent > TURN_SECONDS / 4)
-    model.epoch += 1
-    run.standing.epochs += 1
-    run.standing.position = 0
-    finish_epoch(run)
 
 
 def between_turns(run: Run, *, told: bool) -> None:
@@ -354,7 +331,7 @@ def finish_epoch(run: Run) -> None:
     if not np.isfinite(figures.get("loss", 0.0)):
         raise diverged(run, figures["loss"])
     with averages(run.model):
-        checked = run.model.evaluate_arrays(run.held_out) if run.held_out else {}
+        checked = run.model.evaluate_arrays(run.held_out) if run.held_out is not None else {}
         single = {name: value for name, value in checked.items() if isinstance(value, float)}
         value = watched_value(run.model.blueprint, figures, single)
         run.standing.watched = (*run.standing.watched, value)

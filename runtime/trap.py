@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -142,14 +143,16 @@ def _is_finite(model: Model, key: str) -> bool:
 def _found(run: training.Run, bad: str) -> NonFiniteError:
     """What is wrong with the next step of a model, of which `bad` is known to be a result."""
     model, graph = run.model, run.model.blueprint.objective.graph
-    order = training.begin_epoch(run)
-    model.set_runtime(left=-(-(run.rows - run.standing.position) // model.capacity))
-    rows = order[run.standing.position : run.standing.position + model.capacity]
+    with closing(training.begin_epoch(run)) as parts:
+        part = next(parts)
+    model.set_runtime(left=run.batches_left)
+    start = run.standing.position - part.start
+    rows = part.order[start : start + model.capacity]
     sources = {}
     for node in graph:
         if isinstance(node.op, Source) and node.id in graph.live():
             key, memory = node.op.key, model.memory
-            values = run.data[node.op.label][rows] if node.op.kind == "input" else memory.read(key)
+            values = part.arrays[node.op.label][rows] if node.op.kind == "input" else memory.read(key)
             sources[key] = values[: len(rows)] if node.op.kind != "input" and memory.is_batched(key) else values
     sources["runtime:left"] = np.asarray(float(run.batches_left))
     wanted = ["output:loss", *(name for name in graph.outputs if name.startswith(("parameter:", "state:")))]

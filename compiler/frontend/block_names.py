@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..diagnostics import Diagnostic, Note, did_you_mean
-from .blocks import DATA_SETTINGS, KNOWN, NAMED_COLUMNS, SPACES
+from .blocks import KNOWN, SPACES
+from .data_block import COLUMNS, WORDS
 from .library import Library
 from .names import check_expression
 from .references import every
@@ -39,16 +40,22 @@ def _setting(library: Library, block: Block, setting: Setting, model: Definition
         return []
     if setting.choices:
         return [] if block.kind == "tune" else [_no_choices(block, setting)]
-    known = (*DATA_SETTINGS, *fields) if block.kind == "data" else KNOWN[block.kind]
+    known = (*KNOWN["data"], *fields) if block.kind == "data" else KNOWN[block.kind]
     if name not in known:
         return [] if block.kind == "data" and model is None else [_unknown(block, setting, known)]
-    if block.kind == "tune" or name == "watch" or name in NAMED_COLUMNS:  # names of figures, which the model has, and of columns
+    if block.kind == "tune" or name == "watch" or _is_word(block, setting):  # names of figures, which the model has, and of columns
         return []
     library.space = SPACES.get(name, "")
     try:
         return check_expression(library, setting.value)
     finally:
         library.space = ""
+
+
+def _is_word(block: Block, setting: Setting) -> bool:
+    """Whether a setting says a name that stands for itself: of a column, or one of a few words."""
+    name = setting.name.id
+    return block.kind == "data" and (name in COLUMNS or (name in WORDS and isinstance(setting.value, Name)))
 
 
 def _unknown(block: Block, setting: Setting, known: Sequence[str]) -> Diagnostic:

@@ -1,4 +1,4 @@
-"""The `train` and `data` blocks: settings checked by name, evaluated, overridden from the command line."""
+"""The `train` block, and what all blocks share: settings checked by name, evaluated, overridden from the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..source import Span
 from .context import Context, Refused
 from .elaborate import Elaborator
 from .library import Library
-from .syntax import Block, Call, Expression, Listing, Name, Setting, String
+from .syntax import Block, Expression, Listing, Name, Setting, String
 from .values import Function, Instance, Scope, Value, describe, with_article
 
 SPACES = {"optimizer": "optimizer", "schedule": "schedule"}
@@ -36,18 +36,16 @@ KNOWN = {
         "stop",
         "seed",
     ),
-    "data": ("source", "features", "target", "test", "window", "stride", "missing", "validate", "split", "stratify", "group", "time"),
+    "data": (
+        *("source", "test", "validate", "stratify", "group", "time", "window", "stride"),
+        *("missing", "weight", "class_weight", "resize", "stream"),
+    ),
     "tune": ("folds", "trials", "best", "search"),
 }
 DEFAULTS = "defaults.nn"
 SEVERAL = ("regularize", "clip", "stop")
 """Settings of a `train` block that take one call or a list of them."""
 WATCHED = re.compile(r"(max|min)\((\w+)\)")
-ROW_SETTINGS = ("test", "window", "stride")
-"""Numbers of a `data` block that say which rows are samples."""
-NAMED_COLUMNS = ("group", "time")
-"""Settings of a `data` block that name a column which is no input."""
-DATA_SETTINGS = ("source", *ROW_SETTINGS, "missing", *NAMED_COLUMNS)
 UNCOMPILED = re.compile(r"train\.(epochs|seed|validate)|data\..*")
 """Settings that no program knows of: they are read by what feeds and runs the programs."""
 
@@ -93,27 +91,10 @@ def _asks_norm(criterion: Instance) -> bool:
     return any(map(_asks_norm, parts)) if parts else len(inputs) > 1 and not inputs[1].name.id.startswith("_")
 
 
-@dataclass(frozen=True)
-class DataSettings:
-    """What a `data` block says: where rows come from, which columns feed which name, the share held out for the test.
-
-    With a `window` (not 0) a sample is that many rows, beginning at every `stride`-th one. `gaps` says whether numbers may be missing.
-    `group` is the column of what must not be cut, a patient say; `time` that of the order in which rows came about.
-    """
-
-    source: str | None
-    columns: Mapping[str, tuple[str, ...]]
-    test: float
-    place: Span | None
-    window: int = 0
-    stride: int = 0
-    gaps: bool = False
-    group: str | None = None
-    time: str | None = None
-
-
 @dataclass
-class _Reader:
+class SettingReader:
+    """Evaluates the settings of a block, with the words of the command line in place of the file's."""
+
     elaborator: Elaborator
     overrides: Mapping[str, Value]
     used: set[str]
@@ -121,6 +102,7 @@ class _Reader:
 
     @property
     def context(self) -> Context:
+        """Where mistakes are reported."""
         return self.elaborator.context
 
     def evaluate(self, setting: Setting) -> Value:
@@ -206,7 +188,7 @@ def read_train(library: Library, blocks: Mapping[str, Block], overrides: Mapping
 
     default = parse(standard_sources()[DEFAULTS]).blocks[0]
     block = blocks.get("train", default)
-    reader = _reader(library, overrides)
+    reader = setting_reader(library, overrides)
     values: dict[str, Value] = {}
     for source in (default, block):
         for setting in source.settings:
@@ -231,7 +213,7 @@ def read_train(library: Library, blocks: Mapping[str, Block], overrides: Mapping
     return TrainSettings(place=block.span, **{k: values.get(k) for k in KNOWN["train"]})  # type: ignore[arg-type]
 
 
-def _train_setting(reader: _Reader, setting: Setting) -> Value:
+def _train_setting(reader: SettingReader, setting: Setting) -> Value:
     name = setting.name.id
     if name not in KNOWN["train"]:
         hint = did_you_mean(name, KNOWN["train"]) or f"the settings are {', '.join(KNOWN['train'])}"
@@ -239,7 +221,7 @@ def _train_setting(reader: _Reader, setting: Setting) -> Value:
     return _accepted(reader, name, reader.override(f"train.{name}", reader.evaluate(setting)), setting.value.span)
 
 
-def _accepted(reader: _Reader, name: str, value: Value, place: Span) -> Value:
+def _accepted(reader: SettingReader, name: str, value: Value, place: Span) -> Value:
     """The value of a setting of a train block, if it is of the kind that the setting takes."""
     if name in RANGES:
         return reader.number(name, value, place)
@@ -277,104 +259,19 @@ EXAMPLES = {
 }
 
 
-def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[str, Value], names: tuple[str, ...]) -> DataSettings:
-    """The `data` block; `names` are the inputs and targets that may be given columns."""
-    block = blocks.get("data")
-    if block is None:
-        return DataSettings(None, {}, _number(overrides, "data.test", 0.0), None, gaps=overrides.get("data.missing") == "keep")
-    reader = _reader(library, overrides)
-    source, gaps, columns, numbers = None, False, dict[str, tuple[str, ...]](), dict[str, float]()
-    order: dict[str, str] = {}
-    for setting in block.settings:
-        try:
-            name = setting.name.id
-            if name in names:
-                columns[name] = _columns(reader, setting.value)
-            elif name == "source":
-                value = reader.override("data.source", reader.evaluate(setting))
-                if not isinstance(value, str):
-                    reader.context.refuse("type-mismatch", f"`source` is the path of a file, not {describe(value)}", setting.value.span)
-                source = value
-            elif name == "missing":
-                gaps = _gaps(reader, reader.override("data.missing", reader.evaluate(setting)), setting.value.span)
-            elif name in NAMED_COLUMNS:
-                order[name] = _column(reader, setting.value)
-            elif name in ROW_SETTINGS:
-                numbers[name] = reader.number(name, reader.override(f"data.{name}", reader.evaluate(setting)), setting.value.span)
-            else:
-                hint = did_you_mean(name, (*DATA_SETTINGS, *names))
-                reader.context.refuse("unknown-setting", f"a data block has no setting `{name}`", setting.name.span, help=hint)
-        except Refused:
-            continue
-    reader.context.finish()
-    for name in ROW_SETTINGS:
-        if f"data.{name}" in overrides:
-            numbers[name] = reader.number(name, reader.override(f"data.{name}", None), block.span)
-    if "stride" in numbers and "window" not in numbers:
-        place = next((s.value.span for s in block.settings if s.name.id == "stride"), block.span)
-        message = "`stride` says where windows begin, and there is no `window`"
-        reader.context.report("bad-setting", message, place, help="add `window = …`, the rows of a sample")
-        reader.context.finish()
-    window = int(numbers.get("window", 0))
-    if "group" in order and (window or "time" in order):
-        place = next((s.value.span for s in block.settings if s.name.id == "group"), block.span)
-        message = f"`group` keeps rows together, and `{'window' if window else 'time'}` keeps them in order: say one of them"
-        reader.context.report("bad-setting", message, place)
-        reader.context.finish()
-    test, stride = float(numbers.get("test", 0.0)), int(numbers.get("stride", window))
-    return DataSettings(source, columns, test, block.span, window, stride, gaps, **order)
-
-
-def _gaps(reader: _Reader, value: Value, place: Span) -> bool:
-    """Whether missing numbers are kept, for the model to fill in."""
-    if value not in ("keep", "refuse"):
-        reader.refuse("bad-setting", f'`missing` is "keep" or "refuse", not {describe(value)}', place)
-    return value == "keep"
-
-
-def _number(overrides: Mapping[str, Value], key: str, default: float) -> float:
-    value = overrides.get(key, default)
-    return float(value) if isinstance(value, int | float) else default
-
-
-def _column(reader: _Reader, expression: Expression) -> str:
-    """`column(a)`: one column that is no input or target."""
-    found = _columns(reader, expression)
-    if len(found) != 1:
-        reader.context.refuse("bad-setting", f"one column is wanted here, not {len(found)}", expression.span, help="write `column(name)`")
-    return found[0]
-
-
-def _columns(reader: _Reader, expression: Expression) -> tuple[str, ...]:
-    """`column(a)` or `columns(a, b)`: names of columns, which stand for themselves."""
-    named = isinstance(expression, Call) and isinstance(expression.callee, Name) and expression.callee.id in ("column", "columns")
-    if not named:
-        reader.context.refuse("bad-setting", "say which columns: `column(name)` or `columns(first, second)`", expression.span)
-    assert isinstance(expression, Call)
-    found = []
-    for argument in expression.arguments:
-        value = argument.value
-        if isinstance(value, Name):
-            found.append(value.id)
-        elif (text := getattr(value, "value", None)) and isinstance(text, str):
-            found.append(text)
-        else:
-            reader.context.refuse("bad-setting", "a column is a name, or a text in quotes", argument.span)
-    return tuple(found)
-
-
-def _reader(library: Library, overrides: Mapping[str, Value]) -> _Reader:
+def setting_reader(library: Library, overrides: Mapping[str, Value]) -> SettingReader:
+    """A reader of the settings of a file."""
     context = Context(Build(Graph("blocks"), F64), training=True)
     elaborator = Elaborator(context, library)
     place = library.file.source
     root = Instance(Function(next(iter(library.own.values())).definition), {}, "", Span(place, 0, 0))
     elaborator.instances.append(root)
-    return _Reader(elaborator, overrides, set())
+    return SettingReader(elaborator, overrides, set())
 
 
 def read_override(library: Library, path: str, expression: Expression) -> Value:
     """The value that a person gives from outside for a setting of a block (`train.optimizer`) or of the model; raises SourceError."""
-    reader = _reader(library, {})
+    reader = setting_reader(library, {})
     value: Value = None
     try:
         if path.startswith("train."):

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ..diagnostics import Diagnostic
 from ..errors import SourceError
 from .block_names import check_block, declared
-from .blocks import read_data, read_train
+from .blocks import read_train
 from .context import in_order
+from .data_block import read_data
 from .elaborate import elaborate
 from .imports import unused_imports
 from .library import Library

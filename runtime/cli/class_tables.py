@@ -9,8 +9,8 @@ from .tables import Table, render
 
 if TYPE_CHECKING:
     from ..classification import Judgement
-    from ..memory import Array
     from ..model import Model
+    from ..streaming import Rows
 
 MOST_CLASSES = 40
 MOST_COLUMNS = 16
@@ -18,13 +18,13 @@ MOST_PAIRS = 10
 LONGEST_NAME = 24
 
 
-def class_report(model: Model, arrays: Mapping[str, Array], scores: Mapping[str, Any]) -> str:
+def class_report(model: Model, rows: Rows, scores: Mapping[str, Any]) -> str:
     """Tables of all that `scores` (the model's metrics over these rows) does not tell on one line; nothing if there is nothing."""
     import numpy as np
 
     from ..classification import judge
 
-    judged = judge(model, arrays)
+    judged = judge(model, rows)
     parts, told = [], False
     for name, value in scores.items():
         if not isinstance(value, float):

@@ -11,37 +11,35 @@ import click
 from .options import allow_nonfinite_option, data_option, model_argument, threads_option
 
 if TYPE_CHECKING:
-    from ..memory import Array
     from ..model import Model
+    from ..streaming import Rows
 
 
 @click.command("eval")
 @model_argument()
-@data_option("Rows with targets: .npz, .npy, .csv, .tsv, IDX or a folder of IDX files.", required=True)
+@data_option("Rows with targets: .npz, .npy, .csv, .tsv, .parquet, IDX or a folder.", required=True)
 @allow_nonfinite_option()
 @threads_option()
 def command(model: Path, data: Path, allow_nonfinite: bool, threads: int | None) -> None:
-    """Loss and metrics of a saved model over all rows of the data; of a folder of IDX files, over its test part.
+    """Loss and metrics of a saved model over all rows of the data; of a folder that keeps a test part, over that part.
 
     Where the model tells classes: the figures of each class, and which are taken for which.
     """
-    from ..feeding import read_rows
+    from ..feeding import rows_to_judge
     from ..saving import load
 
     loaded = load(model, threads=threads, allow_nonfinite=allow_nonfinite)
-    read = read_rows(loaded, data)
-    table = read.test or read
-    show_scores(loaded, loaded.arrays(table, targets=True))
+    show_scores(loaded, rows_to_judge(loaded, data))
 
 
-def show_scores(model: Model, arrays: Mapping[str, Array], what: str = "") -> None:
+def show_scores(model: Model, rows: Rows, what: str = "") -> None:
     """Loss and metrics over rows that fit already on one line, and below what is said of each class."""
+    from ..streaming import row_count
     from .class_tables import class_report
 
-    rows = len(next(iter(arrays.values()), ()))
-    scores = model.evaluate(arrays)
-    click.echo(f"{what}({rows:,} rows)  {spell_scores(scores)}" if what else f"{rows:,} rows  {spell_scores(scores)}")
-    report = class_report(model, arrays, scores)
+    count, scores = row_count(rows), model.evaluate_arrays(rows)
+    click.echo(f"{what}({count:,} rows)  {spell_scores(scores)}" if what else f"{count:,} rows  {spell_scores(scores)}")
+    report = class_report(model, rows, scores)
     if report:
         click.echo(f"\n{report}\n")
 

@@ -80,6 +80,20 @@ def data_option(text: str, *, required: bool = False) -> Decorator:
     return click.option("--data", metavar="PATH", type=click.Path(path_type=Path), required=required, help=text)
 
 
+def part_option(name: str, text: str) -> Decorator:
+    """Rows that are set apart."""
+    return click.option(f"--{name}", metavar="SHARE|PATH", help=f"{text}  [default: the data block]")
+
+
+def parts_given(**parts: str | None) -> tuple[tuple[tuple[str, str], ...], dict[str, Path]]:
+    """Settings of the data block for the parts that are shares, and the paths of those that are files."""
+    from ..opening import is_share
+
+    given = {name: text for name, text in parts.items() if text is not None}
+    shares = tuple((f"data.{name}", text) for name, text in given.items() if is_share(text))
+    return shares, {name: Path(text) for name, text in given.items() if not is_share(text)}
+
+
 def blueprint_of(file: Path, settings: tuple[tuple[str, str], ...], seed: int | None = None) -> Blueprint:
     """The blueprint of a file with the settings of the command line."""
     from ..opening import open_blueprint, split_settings

@@ -20,7 +20,7 @@ SHOWN_VALUES = 8
 
 @click.command("predict")
 @model_argument()
-@data_option("Rows of the inputs: .npz, .npy, .csv, .tsv, IDX or a folder of IDX files.", required=True)
+@data_option("Rows of the inputs: .npz, .npy, .csv, .tsv, .parquet, IDX or a folder.", required=True)
 @click.option(
     "-o", "output", metavar="OUT", type=click.Path(path_type=Path, dir_okay=False), help="Write all predictions to a .npz or .csv file."
 )
@@ -31,14 +31,19 @@ def command(model: Path, data: Path, output: Path | None, allow_nonfinite: bool,
 
     Without -o the first rows are printed.
     """
-    from ..feeding import read_rows
+    from ..feeding import read_rows, stored_rows, streamed
     from ..saving import load
 
     if output is not None and output.suffix.lower() not in (".npz", ".csv"):
         raise click.UsageError(f"predictions are written to a file that ends in .npz or .csv, not {output.suffix or 'no suffix'}")
     loaded = load(model, threads=threads, allow_nonfinite=allow_nonfinite)
-    read = read_rows(loaded, data)
-    found = columns(loaded, loaded.predict(_inputs(loaded, read.test or read)))
+    stored = stored_rows(loaded, data, part="test")
+    if stored is not None:
+        prediction = loaded.predict(streamed(loaded, stored, targets=False))
+    else:
+        read = read_rows(loaded, data)
+        prediction = loaded.predict(_inputs(loaded, read.test or read))
+    found = columns(loaded, prediction)
     if output is None:
         click.echo(_table(found))
         return

@@ -15,6 +15,8 @@ from .options import (
     data_option,
     every_option,
     file_argument,
+    part_option,
+    parts_given,
     require_writable,
     set_option,
     threads_option,
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @file_argument()
-@data_option("Rows to train on: .npz, .npy, .csv, .tsv, IDX or a folder of IDX files.  [default: the source of the data block]")
+@data_option("Rows to train on: .npz, .npy, .csv, .tsv, .parquet, IDX or a folder.  [default: the source of the data block]")
 @click.option(
     "-o", "output", metavar="MODEL", type=click.Path(path_type=Path, dir_okay=False), help="Where to save.  [default: NAME.safetensors]"
 )
+@part_option("test", "Rows for the test at the end: a share such as 20%, or a file of their own.")
+@part_option("validate", "Rows to watch while training: a share of the training rows, or a file of their own.")
 @set_option()
 @click.option("--find-lr", is_flag=True, help="Do not train: look for a learning rate, with a table and a picture (-o, else NAME.lr.svg).")
 @click.option("--folds", type=click.IntRange(2), help="Cross-validate first: the scores of as many parts of the rows, each held out once.")
@@ -55,6 +59,8 @@ if TYPE_CHECKING:
 def command(
     file: Path,
     data: Path | None,
+    test: str | None,
+    validate: str | None,
     output: Path | None,
     settings: tuple[tuple[str, str], ...],
     find_lr: bool,
@@ -75,10 +81,11 @@ def command(
     there, and after a crash from the last checkpoint.
     """
     from ..checkpoints import open_checkpoints
-    from ..feeding import data_path, make_room, read_split
+    from ..feeding import Given, data_path, make_room, read_split
     from ..model import Model
 
-    blueprint = blueprint_of(file, settings, seed)
+    shares, files = parts_given(test=test, validate=validate)
+    blueprint = blueprint_of(file, (*settings, *shares), seed)
     path = data_path(blueprint, data)
     if find_lr:
         from .rate import show_rate
@@ -90,7 +97,7 @@ def command(
     model = Model(make_room(blueprint, path), threads=threads)
     with open_checkpoints(target, every, allow_nonfinite=allow_nonfinite) as checkpoints:
         going_on = resume and _take_up(model, checkpoints)
-        split = read_split(model, path)
+        split = read_split(model, Given(path, files.get("test"), files.get("validate")))
         if folds is not None and not going_on:
             _cross_validate(model, split, folds)
         _fit(model, split, checkpoints, resume=going_on, trap_nan=trap_nan, log=log)
@@ -112,7 +119,7 @@ def _cross_validate(model: Model, split: Split, folds: int) -> None:
     from ..cross_validation import cross_validate
     from .tables import Table, render
 
-    found = cross_validate(model, split.training, folds, groups=split.groups)
+    found = cross_validate(model, split.seen, folds, split.keys)
     table = Table(("fold", *found.figures), "<" + ">" * len(found.figures))
     for number, scores in enumerate(found.folds, 1):
         table.add(str(number), *(f"{scores[name]:.4f}" for name in found.figures))
@@ -128,9 +135,18 @@ def _fit(model: Model, split: Split, checkpoints: Checkpoints, *, resume: bool, 
     from ..interruption import Interrupted
     from .display import open_display
 
+    watched = 0 if split.validation is None else split.validation
     try:
         with open_display() as display:
-            model.fit(split.training, report=display, resume=resume, checkpoint=checkpoints, trap_nan=trap_nan, log=log)
+            model.fit(
+                split.training,
+                validation=watched,
+                report=display,
+                resume=resume,
+                checkpoint=checkpoints,
+                trap_nan=trap_nan,
+                log=log,
+            )
     except Interrupted:
         where = f"in epoch {model.standing.epochs + 1}" if model.standing.position else f"after epoch {model.standing.epochs}"
         click.echo(f"interrupted {where}: saved {checkpoints.path}; --resume goes on from there", err=True)
@@ -139,7 +155,6 @@ def _fit(model: Model, split: Split, checkpoints: Checkpoints, *, resume: bool, 
 
 def _finish(model: Model, split: Split, target: Path, curves: Path | None) -> None:
     """Tell how the training went, and how the model does on rows it has not seen: those of the test, else those held out."""
-    from ..training import validation_rows
     from .curves import show_curves
     from .evaluate import show_scores
 
@@ -148,6 +163,6 @@ def _finish(model: Model, split: Split, target: Path, curves: Path | None) -> No
     show_curves(model, curves)
     if split.test is not None:
         show_scores(model, split.test, "test ")
-    elif held_out := validation_rows(model, split.training):
-        show_scores(model, held_out, "validation ")
+    elif split.validation is not None:
+        show_scores(model, split.validation, "validation ")
     click.echo(f"saved {target}")

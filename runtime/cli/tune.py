@@ -56,6 +56,7 @@ def command(
     """
     from dataclasses import replace
 
+    from ..streaming import rows_in_memory
     from ..tuning.bench import Bench
     from ..tuning.search import tune_settings
 
@@ -65,7 +66,7 @@ def command(
     target = output or Path(f"{blueprint.unit.model.name.id}.safetensors")
     require_writable(target)
     model, split = rows_of(blueprint, data, threads)
-    bench = Bench(model.blueprint, split.training, wanted.folds, split.groups, threads, model.vocabularies)
+    bench = Bench(model.blueprint, rows_in_memory(split.seen), wanted.folds, split.keys, threads, model.vocabularies)
     study = _opened(bench, wanted, target.with_suffix(".study.json"), resume)
     _search(bench, study, target.with_suffix(".study.json"), jobs, blueprint.train_settings.seed)
     _show(study, bench)
@@ -92,7 +93,7 @@ def _opened(bench: Bench, wanted: TuneSettings, keep: Path, resume: bool) -> Stu
     """The study to go on with, or a new one."""
     from ..tuning.study import digests, opened
 
-    study = opened(keep, wanted, digests(bench.base, wanted, bench.data, bench.groups), resume=resume)
+    study = opened(keep, wanted, digests(bench.base, wanted, bench.data, bench.keys), resume=resume)
     if resume:
         there = (
             f"going on from {keep} after {len(study.trials)} trials"
@@ -159,12 +160,13 @@ def _table(study: Study) -> str:
 
 def _finish(bench: Bench, study: Study, split: Split, target: Path) -> None:
     """Train the best settings on all rows, tell how they do on the test rows, save."""
+    from ..streaming import row_count
     from ..tuning.search import train_best
     from .evaluate import spell_scores
 
     model = train_best(bench, study)
     if split.test is not None:
-        rows = len(next(iter(split.test.values())))
+        rows = row_count(split.test)
         click.echo(f"test ({rows:,} rows)  {spell_scores(model.evaluate_arrays(split.test))}")
     model.save(target)
     click.echo(f"saved {target}: {model.origin}")

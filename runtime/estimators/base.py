@@ -17,7 +17,7 @@ from ...compiler.errors import DataError, RanvierError
 from ..data import split_rows
 from ..memory import Array
 from ..model import Model
-from ..training import Progress, is_in_order
+from ..training import Progress
 from .columns import WEIGHT, label_field, split_columns, takes_weights
 from .holder import Holder
 from .rest import take_up
@@ -226,7 +226,7 @@ class NNEstimator(BaseEstimator):  # type: ignore[misc]
             rest, part = split_rows(count, share, model.seed, strata)
         except DataError as failure:
             raise ValueError(f"n_samples={count}: {failure}") from None
-        if is_in_order(model):
+        if model.in_order:
             rest, part = np.arange(count)[: len(rest)], np.arange(count)[len(rest) :]
         return {name: array[rest] for name, array in data.items()}, {name: array[part] for name, array in data.items()}
 

@@ -14,6 +14,7 @@ from ..classification import Judgement, inputs_of, judge, parts
 from ..feeding import read_rows, read_split
 from ..memory import Array
 from ..model import Model
+from ..streaming import rows_in_memory
 from ..table import Table
 
 WORST = 12
@@ -39,7 +40,7 @@ class Evidence:
     what: str
     numbering: str
     first: int
-    arrays: Mapping[str, Array]
+    arrays: dict[str, Array]
     columns: Mapping[str, tuple[str, ...]]
     scores: Mapping[str, Any]
     judged: Judgement | None
@@ -63,7 +64,7 @@ def gather(model: Model, path: Path, *, test: bool) -> Evidence:
     return Evidence(what, numbering, first, arrays, table.origin.columns, model.evaluate(arrays), judge(model, arrays), pairs, worst)
 
 
-def _chosen(model: Model, path: Path, table: Table, *, test: bool) -> tuple[str, Mapping[str, Array]]:
+def _chosen(model: Model, path: Path, table: Table, *, test: bool) -> tuple[str, dict[str, Array]]:
     """What rows these are, and the rows."""
     if not test:
         arrays = model.arrays(table.test or table, targets=True)
@@ -71,7 +72,7 @@ def _chosen(model: Model, path: Path, table: Table, *, test: bool) -> tuple[str,
     kept = read_split(model, path).test
     if kept is None:
         raise DataError(f"{path}: no rows are kept for the test: the data block has no `test`; leave out --test")
-    return f"the rows of {path.name} that are kept for the test", kept
+    return f"the rows of {path.name} that are kept for the test", rows_in_memory(kept)
 
 
 def _pairs(model: Model, arrays: Mapping[str, Array]) -> tuple[str, Array, Array] | None:
@@ -87,7 +88,7 @@ def _pairs(model: Model, arrays: Mapping[str, Array]) -> tuple[str, Array, Array
     return (targets[0].name, truth.reshape(-1), predictions.reshape(-1)) if predictions.size == truth.size else None
 
 
-def _worst(model: Model, arrays: Mapping[str, Array]) -> Examples | None:
+def _worst(model: Model, arrays: dict[str, Array]) -> Examples | None:
     """The rows of greatest loss, those of one loss in the order of the data; what is not a number comes first."""
     if "loss" not in model.blueprint.inference.graph.outputs:
         return None

@@ -163,10 +163,5 @@ def _data_block(blueprint: Blueprint) -> str:
     """The `data` block as it is used."""
     if "data" not in blueprint.unit.blocks:
         return ""
-    settings = blueprint.data_settings
-    lines = [f"    source = {spell(settings.source)}"] if settings.source is not None else []
-    for name, columns in settings.columns.items():
-        word = "column" if len(columns) == 1 else "columns"
-        lines.append(f"    {name} = {word}({', '.join(c if c.isidentifier() else spell(c) for c in columns)})")
-    lines.append(f"    test = {spell(settings.test)}")
+    lines = [f"    {line}" for line in blueprint.data_settings.spelled(spell)]
     return "\n".join(["data {", *lines, "}"])

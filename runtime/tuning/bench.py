@@ -12,19 +12,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import numpy as np
+
 from ...compiler.driver import Blueprint
 from ...compiler.errors import SourceError
 from ...compiler.frontend.blocks import UNCOMPILED
 from ...compiler.frontend.spelling import spell
 from ...compiler.frontend.values import Live, Value
-from ..cross_validation import Validation, folds_of, held_out_part, require_group_each
-from ..fold_runs import Scores, run_fold, run_folds
+from ..cross_validation import Validation, folds_of, held_out_part, require_key_each
+from ..fold_runs import Scores, fit_on, run_fold, run_folds
 from ..folds import Fold
 from ..memory import Array
 from ..model import Model
 from ..opening import make_blueprint, split_settings
 from ..saving import restore, to_saved
 from ..snapshot import take
+from ..splitting import Keys
+from ..streaming import row_count, taken
 from ..training import Progress
 from .study import Setting, Settings
 
@@ -52,25 +56,25 @@ class Bench:
     """The rows of a search, and its models by what had to be compiled for them."""
 
     base: Blueprint
-    data: Mapping[str, Array]
+    data: dict[str, Array]
     folds: int
-    groups: Array | None = None
+    keys: Keys = field(default_factory=Keys)
     threads: int | None = None
     vocabularies: Mapping[str, list[str]] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
     live: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require_group_each(self.groups, len(next(iter(self.data.values()))))
+        require_key_each(self.keys, row_count(self.data))
 
     def run(self, settings: Settings, figure: str, hopeless: Hopeless | None) -> Outcome:
         """Train and judge a model with some settings; raises RanvierError when it fails. Without `hopeless` it comes to its end."""
         model = self.model(settings)
         if not self.folds:
-            return self._by_epochs(model, held_out_part(model, self.data, self.groups), figure, hopeless)
+            return self._by_epochs(model, held_out_part(model, self.data, self.keys), figure, hopeless)
         scores: list[Scores] = []
         rungs: list[float] = []
-        for found in run_folds(model, self.data, folds_of(model, self.data, self.folds, self.groups)):
+        for found in run_folds(model, self.data, folds_of(model, self.data, self.folds, self.keys), self.keys):
             scores.append(found)
             rungs.append(Validation(tuple(scores)).mean(figure) if figure in scores[0] else float("nan"))
             if hopeless is not None and len(scores) < self.folds and hopeless(rungs):
@@ -80,7 +84,7 @@ class Bench:
     def _by_epochs(self, model: Model, fold: Fold, figure: str, hopeless: Hopeless | None) -> Outcome:
         """One part held out, looked at after each quarter of the epochs where a trial may be given up."""
         rungs: list[float] = []
-        held_out = {name: array[fold[1]] for name, array in self.data.items()}
+        held_out = taken(self.data, fold[1])
 
         def look(progress: Progress) -> None:
             if not progress.finished or progress.epoch not in _quarters(progress.epochs):
@@ -90,7 +94,7 @@ class Bench:
                 raise _GivenUp
 
         try:
-            scores = run_fold(model, self.data, fold, look if hopeless is not None else None)
+            scores = run_fold(model, self.data, fold, self.keys, look if hopeless is not None else None)
         except _GivenUp:
             return Outcome((), tuple(rungs), True)
         return Outcome((scores,), tuple(rungs), False)
@@ -130,7 +134,7 @@ class Bench:
     def trained(self, settings: Mapping[str, Setting]) -> Model:
         """A model of its own with the settings written in, trained on all rows by the programs of the trials."""
         shared = self.model(settings)
-        shared.fit(dict(self.data))
+        fit_on(shared, self.data, np.arange(row_count(self.data)), self.keys)
         model = Model(chosen(self.base, settings), threads=self.threads, seed=shared.seed, initialise=False)
         restore(model, to_saved(take(shared)), "the trained model")
         return model

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...compiler.driver import Blueprint
 from ...compiler.errors import RanvierError
-from ..cross_validation import groups_given
+from ..cross_validation import given_keys
 from ..model import Model
 from .bench import Bench
 from .processes import InProcesses
@@ -45,10 +45,12 @@ def tune(
     wanted = tune_settings(blueprint)
     wanted = replace(wanted, trials=trials or wanted.trials, folds=folds or wanted.folds)
     model = Model(blueprint, threads=threads, initialise=False)
-    arrays = model.arrays(data, targets=True, y=y)
-    bench = Bench(blueprint, arrays, wanted.folds, groups_given(blueprint, data, groups), threads)
+    named = model.named(data, y)
+    model.learn_names(named)
+    arrays = model.arrays(named, targets=True)
+    bench = Bench(model.blueprint, arrays, wanted.folds, given_keys(model, named, groups), threads, model.vocabularies)
     keep = None if study is None else Path(study)
-    found = opened(keep, wanted, digests(blueprint, wanted, arrays, bench.groups), resume=resume)
+    found = opened(keep, wanted, digests(blueprint, wanted, arrays, bench.keys), resume=resume)
     seed = blueprint.train_settings.seed
     if jobs == 1:
         search(found, InTurn(bench), seed, wanted.trials, keep=keep)

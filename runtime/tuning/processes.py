@@ -21,6 +21,7 @@ from ...compiler.ir.types import DTYPES
 from ..memory import Array
 from ..opening import TEXT, make_blueprint, open_source
 from ..processors import default_threads
+from ..splitting import Keys
 from .bench import Bench
 from .search import attempt
 from .study import Settings, Study, Trial
@@ -40,8 +41,8 @@ class Recipe:
     overrides: Mapping[str, str]
     capacity: int | None
     real: str
-    data: Mapping[str, Array]
-    groups: Array | None
+    data: dict[str, Array]
+    keys: Keys
     folds: int
     vocabularies: Mapping[str, list[str]]
 
@@ -49,7 +50,7 @@ class Recipe:
         """Where this process runs trials."""
         unit = open_source(self.source)
         blueprint = make_blueprint(unit, self.settings, self.overrides, capacity=self.capacity, real=DTYPES[self.real])
-        return Bench(blueprint, self.data, self.folds, self.groups, threads, self.vocabularies)
+        return Bench(blueprint, self.data, self.folds, self.keys, threads, self.vocabularies)
 
 
 def recipe_of(bench: Bench) -> Recipe:
@@ -62,7 +63,7 @@ def recipe_of(bench: Bench) -> Recipe:
         capacity=base.capacity,
         real=str(base.real),
         data=bench.data,
-        groups=bench.groups,
+        keys=bench.keys,
         folds=bench.folds,
         vocabularies=bench.vocabularies,
     )

@@ -21,6 +21,7 @@ from ..cross_validation import Validation
 from ..fold_runs import Scores
 from ..memory import Array
 from ..regular_file import read_regular
+from ..splitting import Keys
 from ..tensor_file import strict_json
 
 FORMAT = "ranvier study 2"
@@ -106,12 +107,13 @@ def spell_setting(value: Setting) -> str:
 # --- the file
 
 
-def digests(blueprint: Blueprint, settings: TuneSettings, data: Mapping[str, Array], groups: Array | None) -> dict[str, str]:
+def digests(blueprint: Blueprint, settings: TuneSettings, data: Mapping[str, Array], keys: Keys) -> dict[str, str]:
     """What the scores of a study depend on beside the settings of a trial, each part as a digest under the name that messages give it."""
     given = {name: spell(value) for part in (blueprint.settings, blueprint.overrides) for name, value in part.items()}
     space = {name: repr(domain) for name, domain in settings.space.items()}
     rows = hashlib.sha256()
-    for name, array in sorted({**data, **({} if groups is None else {"groups of rows": groups})}.items()):
+    split_by = {f"{name} of rows": key for name, key in vars(keys).items() if isinstance(key, np.ndarray)}
+    for name, array in sorted({**data, **split_by}.items()):
         rows.update(f"{name} {array.dtype} {array.shape}".encode())
         rows.update(_bytes(array))
     parts = {"file": _text(blueprint), "settings": given, "space": space, "folds": settings.folds}

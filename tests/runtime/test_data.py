@@ -12,7 +12,8 @@ from ranvier.compiler.errors import DataError
 from ranvier.compiler.ir.types import BOOL, F32, F64, I32, I64, U8, DType
 from ranvier.runtime.data import Field, fit_arrays, learn_vocabularies, learn_vocabulary, split_rows
 from ranvier.runtime.limits import Limits
-from ranvier.runtime.table import Table, read_table, select_columns
+from ranvier.runtime.reading import Wanted, read_table
+from ranvier.runtime.table import Table, select_columns
 
 SPECIES = Field("species", I32, (), 3)
 
@@ -157,7 +158,7 @@ def test_other_shapes_are_refused_with_both() -> None:
         (Field("x", F32, ()), ["1.5", "two"], "`x` row 1 holds the text 'two'"),
         (Field("x", F32, ()), ["1.5"], r"astype\(float\)"),
         (Field("x", F32, ()), [1.5, "a", None], "row 1 holds 'a'|row 2 holds"),
-        (Field("x", F32, ()), np.array([1.5, None], dtype=object), "row 1 holds 'None'"),
+        (Field("x", F32, ()), np.array([1.5, None], dtype=object), "row 1 is nan, a missing value"),
         (Field("x", F32, ()), np.array([10**400, 1], dtype=object), "cannot be read as numbers"),
         (Field("x", F32, ()), np.array([1j]), "complex128"),
         (Field("x", F32, ()), np.array(["2020-01-01"], "M8[D]"), "datetime64"),
@@ -235,10 +236,10 @@ def test_tables_are_chosen_by_suffix(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("x\ty\n1\t2\n")
     assert read_table(tmp_path / "a.npz").rows == 3
     assert list(read_table(tmp_path / "a.csv")) == list(read_table(tmp_path / "a.tsv")) == ["x", "y"]
-    assert read_table(tmp_path / "a.csv", text={"x"})["x"].tolist() == ["1"]
+    assert read_table(tmp_path / "a.csv", wanted=Wanted({"x"}))["x"].tolist() == ["1"]
     assert list(read_table(tmp_path / "x.NPY")) == ["x"]
     with pytest.raises(DataError, match=r"\.npz, \.npy, \.csv, \.tsv"):
-        read_table(tmp_path / "a.parquet")
+        read_table(tmp_path / "a.xlsx")
     with pytest.raises(DataError, match="the limit is"):
         read_table(tmp_path / "a.npz", Limits(size=10))
 

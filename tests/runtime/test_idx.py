@@ -12,7 +12,7 @@ from ranvier.compiler.errors import DataError
 from ranvier.runtime.cli.application import application
 from ranvier.runtime.idx import TYPES, read_idx
 from ranvier.runtime.limits import Limits
-from ranvier.runtime.table import read_table
+from ranvier.runtime.reading import read_table
 
 import ranvier as rv
 
@@ -110,7 +110,7 @@ def test_rows_that_do_not_belong_together(folder: Path) -> None:
 
 
 def test_a_folder_without_such_files(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no train-images-idx3-ubyte"):
+    with pytest.raises(DataError, match="holds no data"):
         read_table(tmp_path)
 
 

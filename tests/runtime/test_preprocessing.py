@@ -125,23 +125,23 @@ def with_gaps() -> Array:
 def test_gaps_are_filled_in(strategy: str) -> None:
     imputer = pytest.importorskip("sklearn.impute").SimpleImputer(strategy=strategy, fill_value=-7)
     value = -7 if strategy == "constant" else f'"{strategy}"'
-    found = transformed(f"impute({value})", with_gaps(), data='missing = "keep"')
+    found = transformed(f"impute({value})", with_gaps(), data="missing = keep")
     np.testing.assert_allclose(found, imputer.fit_transform(with_gaps()), rtol=1e-5)
     objects = [[None if np.isnan(v) else float(v) for v in row] for row in with_gaps()]
     masked = np.ma.masked_invalid(with_gaps())
     for other in (objects, masked):
-        np.testing.assert_array_equal(transformed(f"impute({value})", other, data='missing = "keep"'), found)
+        np.testing.assert_array_equal(transformed(f"impute({value})", other, data="missing = keep"), found)
 
 
 def test_a_gap_that_nobody_asked_for_is_an_error_and_so_is_an_infinity() -> None:
-    with pytest.raises(rv.DataError, match=r"is nan; .*`impute`, and `missing = \"keep\"`"):
+    with pytest.raises(rv.DataError, match=r"is nan, a missing value: .*`missing = keep`, `impute`"):
         transformed("impute()", with_gaps())
     x = samples()
     x[3, 1] = np.inf
     with pytest.raises(rv.DataError, match=r"row 3.* is inf"):
-        transformed("impute()", x, data='missing = "keep"')
-    with pytest.raises(rv.SourceError, match='`missing` is "keep" or "refuse", not '):
-        model_of("impute()", data='missing = "drop"')
+        transformed("impute()", x, data="missing = keep")
+    with pytest.raises(rv.SourceError, match="`missing` is one of refuse, keep, drop"):
+        model_of("impute()", data="missing = maybe")
 
 
 def test_gaps_of_a_table(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_gaps_of_a_table(tmp_path: Path) -> None:
     (tmp_path / "m.nn").write_text(
         "model m() {\ninput x: f32[2]\ntarget y: f32\nz = x -> impute() -> dense(1)\npredict z\nloss mse(z[0], y)\n}\n"
         "train { validate = 0\nepochs = 2\n}\n"
-        'data {\nsource = "t.csv"\nx = columns(a, b)\ny = column(y)\nmissing = "keep"\n}\n',
+        'data {\nsource = "t.csv"\nx = columns(a, b)\ny = column(y)\nmissing = keep\n}\n',
         encoding="utf-8",
     )
     model = rv.compile(tmp_path / "m.nn")

@@ -8,8 +8,9 @@ import torch
 from click.testing import CliRunner
 from ranvier.compiler.errors import DataError
 from ranvier.runtime.cli.application import application
+from ranvier.runtime.reading import read_table
 from ranvier.runtime.sampling import sample
-from ranvier.runtime.table import in_windows, read_table
+from ranvier.runtime.table import in_windows
 
 import ranvier as rv
 

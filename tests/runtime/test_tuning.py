@@ -21,6 +21,7 @@ from ranvier.runtime.cross_validation import cross_validate, folds_of, held_out_
 from ranvier.runtime.model import Model
 from ranvier.runtime.opening import make_blueprint, open_source
 from ranvier.runtime.saving import load
+from ranvier.runtime.splitting import Keys
 from ranvier.runtime.tuning.bench import Bench
 from ranvier.runtime.tuning.search import tune_settings
 from ranvier.runtime.tuning.study import digests, read_study
@@ -221,7 +222,7 @@ def test_a_damaged_study_and_one_of_another_search_are_refused(tmp_path: Path) -
             read_study(path, settings, origin)
     path.write_text(text, encoding="utf-8")
     data = rows()
-    for other in (digests(blueprint, settings, {**data, "x": data["x"] + 1}, None), origin | {"folds": "0"}, origin | {"file": "0"}):
+    for other in (digests(blueprint, settings, {**data, "x": data["x"] + 1}, Keys()), origin | {"folds": "0"}, origin | {"file": "0"}):
         with pytest.raises(rv.CheckpointError, match="a study of another search"):
             read_study(path, settings, other)
 

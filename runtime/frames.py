@@ -1,0 +1,65 @@
+"""Data frames of other libraries as columns by name: through their own mapping, the Arrow stream or the interchange protocol."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .arrow import arrow_columns, pyarrow
+from .convert import as_array
+from .data import Field
+from .limits import LIMITS
+from .table import Origin, Table
+
+WHERE = "the data frame: "
+
+
+def frame_columns(data: Any) -> Mapping[str, Any] | None:
+    """The columns of a data frame by name; None for what is no data frame (an array, a single column)."""
+    if isinstance(data, Mapping):
+        return data
+    if hasattr(data, "keys") and hasattr(data, "columns"):  # pandas: its own columns are arrays already, and nothing else is needed
+        return {str(name): data[name] for name in data.columns}
+    named = hasattr(data, "columns") or hasattr(data, "column_names")
+    if named and hasattr(data, "__arrow_c_stream__") and importlib.util.find_spec("pyarrow") is not None:
+        pa = pyarrow("the data frame", "reading it")
+        return _arrow(pa, pa.table(data))
+    columns = getattr(data, "columns", None)
+    if isinstance(columns, Sequence) and all(isinstance(name, str) for name in columns):  # polars
+        return {name: data[name] for name in columns}
+    if hasattr(data, "__dataframe__") or (named and hasattr(data, "__arrow_c_stream__")):
+        pa = pyarrow("the data frame", "reading it")
+        return _arrow(pa, importlib.import_module("pyarrow.interchange").from_dataframe(data))
+    return None
+
+
+def _arrow(pa: Any, table: Any) -> Table:
+    found = arrow_columns(pa, table, LIMITS, WHERE)
+    return Table(found.arrays, Origin(unreadable=found.unreadable))
+
+
+def with_joined(data: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]]) -> Mapping[str, Any]:
+    """The data with columns joined under the names that the data block gives them, where it has no array of that name."""
+    origin = data.origin if isinstance(data, Table) else Origin()
+    absent = {name: wanted for name, wanted in columns.items() if name not in data and set(wanted) <= set(map(str, data))}
+    if not absent:
+        return data
+    joined = {name: _stacked({c: data[c] for c in wanted}, origin) for name, wanted in absent.items()}
+    return {**{str(name): data[name] for name in data}, **joined}
+
+
+def as_only_input(frame: Mapping[str, Any], field: Field, others: Sequence[str]) -> Mapping[str, Any]:
+    """The frame with all its columns (but for `others`) as the only input, if it has as many as that wants and none of its name."""
+    rest = {name: frame[name] for name in frame if name not in others}
+    if field.name in frame or field.shape != (len(rest),):
+        return frame
+    return {**{name: frame[name] for name in frame if name in others}, field.name: _stacked(rest, Origin())}
+
+
+def _stacked(columns: Mapping[str, Any], origin: Origin) -> Any:
+    """[rows] of one column, [rows, columns] of several."""
+    arrays = [as_array(column, name, origin) for name, column in columns.items()]
+    return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=1)

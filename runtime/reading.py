@@ -1,0 +1,130 @@
+"""Which reader a file or folder is for: by the suffix of its name, or by what a folder holds."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..compiler.errors import DataError, ResourceError
+from .csv_reader import read_csv
+from .idx import column_of, is_idx_member, read_folder, read_idx
+from .images import holds_images, read_images
+from .limits import LIMITS, Limits
+from .npz import read_npy, read_npz
+from .parquet_reader import read_parquet
+from .regular_file import reason
+from .table import Origin, Table
+from .text_reader import read_text
+
+IDX_NAME = re.compile(r"(\.idx|-idx[0-9]-[a-z]+)(\.gz)?$")
+PARTS = {"train": "train", "training": "train", "test": "test"} | dict.fromkeys(("validation", "validate", "valid", "val"), "validation")
+"""What files and folders are called that hold a part of the rows."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a model asks of a file: columns that stay text although they look like numbers, and the shape of images.
+
+    Images of another size are refused, unless they may be given theirs (`resize`).
+    """
+
+    text: Collection[str] = ()
+    image: tuple[int, ...] | None = None
+    resize: bool = False
+
+
+Reader = Callable[[Path, Limits, Wanted], Table]
+PLAIN = Wanted()
+
+
+def read_table(path: str | os.PathLike[str], limits: Limits = LIMITS, *, wanted: Wanted = PLAIN) -> Table:
+    """The table in a file, by the suffix of its name (see READERS); in an IDX file; or in a folder.
+
+    A folder holds `train` and perhaps `validation` and `test`, files or folders each; IDX files in the manner of MNIST; `.npy` files, one a
+    column; or images, in a folder for each class or all in one. Raises DataError for a damaged file or one over the limits, ResourceError
+    when it does not fit the memory of this machine.
+    """
+    try:
+        if Path(path).is_dir():
+            return _folder(Path(path), limits, wanted)
+        reader = READERS.get(Path(path).suffix.lower(), _idx if IDX_NAME.search(Path(path).name) else None)
+        if reader is None:
+            raise DataError(f"{path}: data is read from {', '.join(READERS)} and IDX files, and from folders; convert it to one of them")
+        return reader(Path(path), limits, wanted)
+    except MemoryError:
+        raise ResourceError(f"{path}: does not fit the memory of this machine; split the file") from None
+
+
+def _npz(path: Path, limits: Limits, _: Wanted) -> Table:
+    return Table(read_npz(path, limits), Origin(str(path)))
+
+
+def _npy(path: Path, limits: Limits, _: Wanted) -> Table:
+    return Table(read_npy(path, limits), Origin(str(path)))
+
+
+def _csv(path: Path, limits: Limits, wanted: Wanted) -> Table:
+    return Table(read_csv(path, limits, text=wanted.text), Origin(str(path), first_row=2))
+
+
+def _tsv(path: Path, limits: Limits, wanted: Wanted) -> Table:
+    return Table(read_csv(path, limits, separator="\t", text=wanted.text), Origin(str(path), first_row=2))
+
+
+def _parquet(path: Path, limits: Limits, wanted: Wanted) -> Table:
+    columns = read_parquet(path, limits, text=wanted.text)
+    return Table(columns.arrays, Origin(str(path), unreadable=columns.unreadable))
+
+
+def _idx(path: Path, limits: Limits, _: Wanted) -> Table:
+    array = read_idx(path, limits)
+    return Table({column_of(array): array}, Origin(str(path)))
+
+
+def _txt(path: Path, limits: Limits, _: Wanted) -> Table:
+    return Table(read_text(path, limits), Origin(str(path)))
+
+
+READERS: dict[str, Reader] = {
+    ".npz": _npz,
+    ".npy": _npy,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".parquet": _parquet,
+    ".txt": _txt,
+}
+
+
+def _folder(path: Path, limits: Limits, wanted: Wanted) -> Table:
+    entries = _entries(path)
+    parts = folder_parts(path)
+    if "train" in parts:
+        read = {name: read_table(part, limits, wanted=wanted) for name, part in parts.items()}
+        return replace(read["train"], test=read.get("test"), validation=read.get("validation"))
+    origin = Origin(str(path))
+    if any(is_idx_member(e.name) for e in entries):
+        training, test = read_folder(path, limits)
+        return Table(training or test or {}, origin, Table(test, origin) if test else None)
+    arrays = [e for e in entries if e.suffix.lower() == ".npy"]
+    if arrays:
+        return Table({name: array for file in arrays for name, array in read_npy(file, limits).items()}, origin)
+    if holds_images(path):
+        return Table(read_images(path, limits, wanted.image, resize=wanted.resize), origin)
+    choices = "files or folders called train (and test, validation), IDX files, .npy files or images in a folder for each class"
+    raise DataError(f"{path}: the folder holds no data: it should have {choices}")
+
+
+def folder_parts(path: Path) -> dict[str, Path]:
+    """Files and folders in a folder that hold its `train`, `validation` and `test` rows, by these names."""
+    found = [e for e in _entries(path) if e.stem.lower() in PARTS and (e.is_dir() or e.suffix.lower() in READERS)]
+    return {PARTS[entry.stem.lower()]: entry for entry in found}
+
+
+def _entries(path: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    except OSError as failure:
+        raise DataError(f"{path}: cannot be read: {reason(failure)}") from failure
