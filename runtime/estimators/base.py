@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ...compiler.driver import Blueprint, Unit
 from ...compiler.errors import DataError, RanvierError
+from ...compiler.passes.weights import WEIGHT as ROW_WEIGHT
 from ..data import split_rows
 from ..memory import Array
 from ..model import Model
@@ -195,11 +196,11 @@ class NNEstimator(BaseEstimator):  # type: ignore[misc]
     def _arrays(self, model: Model, rows: Rows) -> tuple[dict[str, Array], Array | None]:
         """The rows for the model, without those of weight 0; and their strata."""
         data = {**self._inputs(model, rows.X), label_field(model).name: rows.y}
-        if rows.weights is not None and not takes_weights(model):
-            mend = f"declare `target {WEIGHT}: f32` and multiply the loss by it"
-            raise RanvierError(f"the model takes no `sample_weight`: {mend}")
         if takes_weights(model):
             data[WEIGHT] = np.ones(len(rows.X)) if rows.weights is None else rows.weights
+        elif rows.weights is not None:
+            model.weigh()
+            data[ROW_WEIGHT] = rows.weights
         strata = rows.strata
         if rows.weights is not None and not rows.weights.all():
             counted = rows.weights > 0

@@ -324,9 +324,14 @@ def test_a_row_of_weight_two_counts_as_two_rows() -> None:
     np.testing.assert_allclose(weighted, NNRegressor(**settings).fit(*repeated).predict(DIABETES[0]), rtol=1e-8)
 
 
-def test_a_model_without_a_target_for_weights_says_so() -> None:
-    with pytest.raises(rv.RanvierError, match="declare `target weight: f32`"):
-        NNClassifier(TWO_INPUTS).fit(X, Y, sample_weight=np.ones(len(X)))
+def test_weights_reach_a_model_that_says_nothing_of_them() -> None:
+    weights = np.random.default_rng(0).integers(0, 4, len(X))
+    settings: dict[str, Any] = {"random_state": 0, "train__batch": 2000, "train__optimizer": "gd(lr = 0.1)", "epochs": 20, "dtype": "f64"}
+    source = TWO_INPUTS.replace(" -> standardize", "")  # its statistics are those of the rows, each of them once
+    weighted = NNClassifier(source, **settings).fit(X, Y, sample_weight=7 * weights).predict_proba(X)
+    repeated = NNClassifier(source, **settings).fit(np.repeat(X, weights, axis=0), np.repeat(Y, weights))
+    np.testing.assert_allclose(weighted, repeated.predict_proba(X), rtol=1e-9)
+    assert np.abs(weighted - NNClassifier(source, **settings).fit(X, Y).predict_proba(X)).max() > 1e-3
 
 
 # --- files of one's own
