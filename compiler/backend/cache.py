@@ -24,7 +24,7 @@ from pathlib import Path
 from . import jit
 from .target import Target
 
-FORMAT = "ranvier object 1"
+FORMAT = "ranvier object 2"
 """Part of every key; to be changed when code generation changes in a way that the key does not show."""
 
 LIMIT = 512 << 20

@@ -9,7 +9,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +28,14 @@ ATTRIBUTES = 'attributes #0 = { nounwind "denormal-fp-math"="preserve-sign,prese
 are those of the target machine, the same for every function, so they are not repeated here.
 """
 
+QUICK = "; no optimisation\n"
+"""Begins the text of a module that makes calls and hardly anything else: its code is generated fast rather than to be fast."""
+
 C_LIBRARY = ("memcpy", "memmove", "memset")
 """What LLVM may call of its own accord, for copies and fills."""
 
 _library_names = itertools.count()
+_emitting = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,34 @@ def compile_object(text: str, target: Target) -> bytes:
     """The object file of a module. Raises RuntimeError where the text is not valid IR, which is a mistake of a generator."""
     check("making machine code")
     module = _module(text, target)
-    result: bytes = _machine(target).emit_object(module)
+    with _addresses_as_written():
+        result: bytes = _machine(target, quick=text.startswith(QUICK)).emit_object(module)
     return result
 
 
 def assembly(text: str, target: Target) -> str:
     """The assembly of a module, for people."""
     module = _module(text, target)
-    result: str = _machine(target).emit_assembly(module)
+    with _addresses_as_written():
+        result: str = _machine(target, quick=text.startswith(QUICK)).emit_assembly(module)
     return result
+
+
+@contextmanager
+def _addresses_as_written() -> Iterator[None]:
+    """Within, LLVM does not look for other induction variables of loops: the generators write addresses strength-reduced already.
+
+    It would take a sixth of the time of code generation, to no effect that can be measured. The option is one of the whole process,
+    where others may compile, too.
+    """
+    import llvmlite.binding as llvm
+
+    with _emitting:
+        llvm.set_option("ranvier", "-disable-lsr=true")
+        try:
+            yield
+        finally:
+            llvm.set_option("ranvier", "-disable-lsr=false")
 
 
 def link(objects: Sequence[bytes], symbols: Mapping[str, int], exports: Sequence[str]) -> Linked:
@@ -94,7 +119,7 @@ def _module(text: str, target: Target) -> Any:
 
 
 @functools.cache
-def _machine(target: Target) -> Any:
+def _machine(target: Target, *, quick: bool = False) -> Any:
     import llvmlite.binding as llvm
 
     if target.triple.split("-")[0] == llvm.get_process_triple().split("-")[0]:
@@ -102,7 +127,8 @@ def _machine(target: Target) -> Any:
     else:
         llvm.initialize_all_targets()
         llvm.initialize_all_asmprinters()
-    return llvm.Target.from_triple(target.triple).create_target_machine(cpu=target.cpu, features=target.features, **OPTIONS)
+    options = {**OPTIONS, "opt": 0} if quick else OPTIONS
+    return llvm.Target.from_triple(target.triple).create_target_machine(cpu=target.cpu, features=target.features, **options)
 
 
 def _initialize_native() -> None:

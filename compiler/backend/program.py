@@ -24,6 +24,8 @@ from .text import Emitted, Text
 
 LINE = 128
 """The scratch of a thread begins on its own pair of cache lines."""
+MOST_CALLS = 64
+"""Calls of kernels in a body that is optimised; in a longer one the kernels take so long that the time of the calls is nothing."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def build(program: Program, target: Target, threads: int = 1) -> Native:
     scratch = -(-max((e.scratch for e in emitted), default=0) // LINE) * LINE
     layout = Layout(tuple(program.spaces), len(program.gathers))
     entries = _entries(program, calls, layout, scratch, target)
-    text = _module(entries)
+    text = (jit.QUICK if len(calls) > MOST_CALLS else "") + _module(entries)
     linked = link(cached_objects([*(k.module for k in kernels), text], target), list(entries))
     parallel = any(step.mode != SERIAL for step in steps)
     return Native(program.name, program.spaces, program.gathers, scratch, parallel, linked, program, target, steps, kernels, calls, text)
