@@ -16,7 +16,7 @@ from ..compiler.deadline import deadline
 from ..compiler.driver import Blueprint, Numbering
 from ..compiler.errors import DataError, RanvierError, ResourceError
 from ..compiler.frontend.context import Parameter, StateVariable
-from ..compiler.ir.evaluate import evaluate as reference
+from ..compiler.ir.evaluate import Evaluator
 from ..compiler.ir.op import Context
 from ..compiler.ir.types import BATCH, F64, TensorType, batched, elements
 from ..compiler.kept import executable
@@ -44,6 +44,15 @@ Arrays = Mapping[str, Array]
 
 INITIAL_BYTES = 40
 """What an initialiser takes for each element while it runs: five arrays of eight bytes, such as random words and their products."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """What follows from a stage's accumulators, ready to be evaluated, and the keys of what it reads from memory."""
+
+    stage: Stage
+    evaluator: Evaluator
+    read: list[str]
 
 
 @dataclass
@@ -194,6 +203,7 @@ class Model:
         self.resumed: dict[str, Array] = {}
         self._entries: dict[str, Entry] = {}
         self._calls: dict[str, Call] = {}
+        self._finals: dict[int, Final] = {}
         inference = blueprint.inference
         keeps = blueprint.data_settings.missing == "keep"
         self._fields = {f.name: _field(f, missing=keeps and f.name not in inference.targets) for f in inference.fields.values()}
@@ -594,13 +604,12 @@ class Model:
 
     def finish(self, stage: Stage, rows: int) -> dict[str, Array]:
         """The values that follow from the accumulators after `rows` rows."""
-        sources: dict[str, Any] = {f"accumulator:{a.label}": self.memory.read(f"accumulator:{a.label}") for a in stage.accumulators}
-        sources["runtime:rows"] = rows
-        for node in stage.final:
-            key = getattr(node.op, "key", None)
-            if key is not None and key not in sources:
-                sources[key] = self.memory.read(key)
-        return reference(stage.final, sources, rows=rows)
+        final = self._finals.get(id(stage))
+        if final is None:
+            keys = [getattr(node.op, "key", None) for node in stage.final]
+            read = dict.fromkeys((*(f"accumulator:{a.label}" for a in stage.accumulators), *filter(None, keys)))
+            final = self._finals[id(stage)] = Final(stage, Evaluator(stage.final), [key for key in read if key != "runtime:rows"])
+        return final.evaluator({"runtime:rows": rows, **{key: self.memory.read(key) for key in final.read}}, rows=rows)
 
     def fit(
         self,

@@ -1,0 +1,120 @@
+"""What training costs beside its steps, rows read from files and a checkpoint every epoch: `python -m benchmarks.beside`.
+
+Both ways of a pair take turns, each in a process of its own; the figure is the median over the turns of a turn's median epoch, the first
+epoch left out. Rows from files are twice as many bytes as the reading process may have in memory (its address space is limited, which the
+system enforces), the other process holds them all. Results of both ways are the same bits, which is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+TIMES = 5
+FEATURES = 784
+MODEL = Path(__file__).parent / "models" / "perceptron_784_256_128_10.nn"
+MIB = 2**20
+BASE = 1024 * MIB
+"""Address space of a process that trains a small model: mostly libraries and stacks of threads, hardly any of it in memory."""
+RUN = """
+import hashlib, json, resource, sys, time
+file, data, stream, checkpoint, epochs, threads, limit = json.loads(sys.argv[1])
+if limit:
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+from pathlib import Path
+from ranvier.runtime.feeding import data_path, read_split
+from ranvier.runtime.limits import LIMITS
+from ranvier.runtime.making import compile_model
+object.__setattr__(LIMITS, "size", 2**50)
+model = compile_model(file, threads=threads, seed=None, settings={"data.source": data, "data.stream": stream})
+split = read_split(model, Path(data))
+ends = []
+def report(progress):
+    if progress.finished:
+        ends.append(time.perf_counter())
+given = {"checkpoint": checkpoint, "checkpoint_every": "epoch"} if checkpoint else {}
+model.fit(split.training, validation=0, epochs=epochs, report=report, **given)
+digest = hashlib.sha256(b"".join(model.params[name].tobytes() for name in model.params)).hexdigest()
+seconds = [end - begin for begin, end in zip(ends, ends[1:])]
+print(json.dumps([seconds, digest, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print both figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.beside", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--mib", type=int, default=3072, help="size of the rows that are read from files (default: %(default)s)")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads, separated by commas (default: %(default)s)")
+    parser.add_argument("--times", type=int, default=TIMES, help="turns of each way (default: %(default)s)")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        file = Path(folder) / "model.nn"
+        file.write_text(MODEL.read_text(encoding="utf-8") + '\ndata { source = "rows" }\n', encoding="utf-8")
+        rows = _write_rows(Path(folder) / "rows", given.mib)
+        few = _write_rows(Path(folder) / "few", 180)
+        for threads in map(int, given.threads.split(",")):
+            _streaming(file, Path(folder) / "rows", rows, given.mib, threads, given.times)
+            _checkpoints(file, Path(folder), few, threads, given.times)
+
+
+def _write_rows(folder: Path, mib: int) -> int:
+    """Rows of random pixels and classes, and their number."""
+    folder.mkdir()
+    rows, generator = mib * MIB // (4 * FEATURES), np.random.default_rng(0)
+    pixels = np.lib.format.open_memmap(folder / "x.npy", "w+", np.float32, (rows, FEATURES))
+    for begin in range(0, rows, 2**14):
+        pixels[begin : begin + 2**14] = generator.random((min(2**14, rows - begin), FEATURES), dtype=np.float32)
+    pixels.flush()
+    np.save(folder / "y.npy", generator.integers(0, 10, rows, dtype=np.uint8))
+    return rows
+
+
+def _streaming(file: Path, data: Path, rows: int, mib: int, threads: int, times: int) -> None:
+    limit = BASE + mib * MIB // 2
+    ways = {"from files": (str(data), True, None, 3, threads, limit), "in memory": (str(data), False, None, 3, threads, 0)}
+    _tell(f"{rows:,} rows, {mib / 1024:.1f} GiB, {threads} thread(s)", *_timed(file, ways, times))
+
+
+def _checkpoints(file: Path, folder: Path, rows: int, threads: int, times: int) -> None:
+    few = str(folder / "few")
+    ways = {
+        "a checkpoint every epoch": (few, False, str(folder / "m.safetensors"), 12, threads, 0),
+        "none": (few, False, None, 12, threads, 0),
+    }
+    _tell(f"{rows:,} rows, {threads} thread(s)", *_timed(file, ways, times))
+
+
+def _timed(file: Path, ways: Mapping[str, tuple[object, ...]], times: int) -> tuple[dict[str, float], dict[str, int]]:
+    """Seconds of an epoch and the most memory (KiB) of each way."""
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    memory, digests = dict.fromkeys(ways, 0), set[str]()
+    for turn in range(times):
+        for way in list(ways)[:: 1 if turn % 2 == 0 else -1]:
+            for kept in Path(file).parent.glob("m.*safetensors"):
+                kept.unlink()
+            command = [sys.executable, "-c", RUN, json.dumps([str(file), *ways[way]])]
+            found, digest, peak = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            seconds[way].append(statistics.median(found))
+            memory[way] = max(memory[way], peak)
+            digests.add(digest)
+    if len(digests) != 1:
+        raise SystemExit("the two ways do not come to the same parameters")
+    return {way: statistics.median(found) for way, found in seconds.items()}, memory
+
+
+def _tell(what: str, seconds: dict[str, float], memory: dict[str, int]) -> None:
+    (way, one), (other, base) = seconds.items()
+    spread = ", ".join(f"{name} {seconds[name]:.3f} s an epoch with {memory[name] / 1024:,.0f} MiB" for name in seconds)
+    print(f"{what}: {way} costs {one / base - 1:+.1%} over {other} ({spread})", flush=True)
+
+
+if __name__ == "__main__":
+    main()
