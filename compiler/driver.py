@@ -29,7 +29,7 @@ from .frontend.syntax import Block, Definition
 from .frontend.values import Function, Instance, Live, Tensor, Value
 from .ir.build import Build
 from .ir.elementwise import Cast
-from .ir.evaluate import evaluate
+from .ir.evaluate import Evaluator
 from .ir.graph import NOWHERE, Graph, Node, rewrite
 from .ir.op import Array, Op, Trait
 from .ir.ops import Reduce, Source
@@ -119,6 +119,7 @@ class Blueprint:
     """What was compiled for a number of threads by the name of its entry (`compiler/kept.py`), for every model made from this."""
     weighted: bool = False
     _programs: dict[str, Program] = field(default_factory=dict)
+    _initials: dict[tuple[type, str], Evaluator] = field(default_factory=dict, init=False, compare=False)
 
     # --- what the file says
 
@@ -363,8 +364,10 @@ class Blueprint:
 
     def initial(self, parameter: Parameter | StateVariable, seed: int) -> Array:
         """The first value of a parameter or state: its initialiser, run by the reference evaluator."""
-        sources = dict.fromkeys(RUNTIME, 0.0) | {"seed": float(seed)}
-        return evaluate(self.initial_graph(parameter), sources)["value"]
+        key = (type(parameter), parameter.label)
+        if key not in self._initials:
+            self._initials[key] = Evaluator(self.initial_graph(parameter))
+        return self._initials[key](dict.fromkeys(RUNTIME, 0.0) | {"seed": float(seed)})["value"]
 
     def initial_graph(self, parameter: Parameter | StateVariable) -> Graph:
         """What an initialiser computes; raises SourceError when it does not fit."""
