@@ -56,6 +56,9 @@ from .updating import RUNTIME, Updating, penalties, returned
 if TYPE_CHECKING:
     from .backend.executable import Executable
 
+SINGLE = "predict.1"
+"""The entry that predicts a single row."""
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -396,7 +399,10 @@ class Blueprint:
         return Layout(self.target.panel(self.real), self.rows, panelled)
 
     def program(self, name: str) -> Program:
-        """The program of an entry: `train`, `gradients`, `predict`, `evaluate.N` or `fit.N` (N counts passes from 0)."""
+        """The program of an entry: `train`, `gradients`, `predict`, `losses`, `evaluate.N` or `fit.N` (N counts passes from 0).
+
+        `predict.1` is planned for a single row: its values lie close together, and threads share the work within the row.
+        """
         if name not in self._programs:
             self._programs[name] = self._program(name)
         return self._programs[name]
@@ -416,12 +422,13 @@ class Blueprint:
 
     def _program(self, name: str) -> Program:
         fusion = optimise(self.entry_graph(name), watch=self.watch, checked=self.checked)
-        lowered = self._lower(fusion)
+        rows = 1 if name == SINGLE else self.rows
+        lowered = self._lower(fusion, rows)
         used = _inputs(fusion.graph)
-        checks, fault = self._checks(used)
+        checks, fault = self._checks(used, rows)
         temporaries = {**checks.temporaries, **lowered.temporaries}
         launches = [*checks.launches, *lowered.launches]
-        arena, size = plan(launches, temporaries, self.rows, names=lowered.names)
+        arena, size = plan(launches, temporaries, rows, names=lowered.names)
         buffers: dict[str, Buffer] = dict(arena)
         spaces = {ARENA: max(size, 64)}
         for space in SPACES:
@@ -430,7 +437,7 @@ class Blueprint:
             spaces[space] = bytes_
         buffers |= lowered.buffers(buffers)
         gathers = tuple(self._gather(f"input:{f}") for f in used)
-        return Program(name, self.rows, buffers, spaces, tuple(launches), len(checks.launches), fault, gathers, lowered.loops)
+        return Program(name, rows, buffers, spaces, tuple(launches), len(checks.launches), fault, gathers, lowered.loops)
 
     def _gather(self, key: str) -> Gather:
         """How rows of a data set come into an input."""
@@ -438,11 +445,11 @@ class Blueprint:
         size = math.prod(d for d in place.shape if isinstance(d, int))
         return Gather(key, size * place.dtype.bytes, place.strides[0] * place.dtype.bytes)
 
-    def _lower(self, fusion: Fusion) -> Lowered:
+    def _lower(self, fusion: Fusion, rows: int) -> Lowered:
         graph = fusion.graph
         sources = {n.op.key: self._place(n.op.key, n.type) for n in graph if isinstance(n.op, Source)}
         outputs = {name: self._place(name, graph.type(value)) for name, value in graph.outputs.items()}
-        return lower(fusion, sources, outputs, self.layout.panel, self.rows)
+        return lower(fusion, sources, outputs, self.layout.panel, rows)
 
     def _place(self, key: str, kind: TensorType) -> Placement:
         """Parameters, their gradients and optimizer states (`state:dense_1.weight.m`) share one layout."""
@@ -464,7 +471,7 @@ class Blueprint:
                     shown = build.add_op(view, shown)
                 yield shown, 0, lookup.entries - 1
 
-    def _checks(self, used: Sequence[str]) -> tuple[Lowered, str | None]:
+    def _checks(self, used: Sequence[str], rows: int) -> tuple[Lowered, str | None]:
         """Kernels that find a whole number out of its range before anything reads it."""
         fields = [self.inference.fields[f] for f in used if f in self.limits]
         if not fields:
@@ -482,7 +489,7 @@ class Blueprint:
                 bad = build.add_op(Reduce("any", tuple(range(build.type(whole).rank))), outside)
                 fault = build.apply("max", fault, build.select(bad, build.constant(number, I32), build.constant(0, I32)))
         build.graph.outputs["output:fault"] = fault
-        lowered = self._lower(optimise(build.graph))
+        lowered = self._lower(optimise(build.graph), rows)
         renamed = {name: f"check.{name}" for name in lowered.temporaries}
         return _renamed(lowered, renamed), "output:fault"
 

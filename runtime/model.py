@@ -13,7 +13,7 @@ import numpy as np
 
 from ..compiler.backend.executable import Executable
 from ..compiler.deadline import deadline
-from ..compiler.driver import Blueprint, Numbering
+from ..compiler.driver import SINGLE, Blueprint, Numbering
 from ..compiler.errors import DataError, RanvierError, ResourceError
 from ..compiler.frontend.context import Parameter, StateVariable
 from ..compiler.ir.evaluate import Evaluator
@@ -64,12 +64,13 @@ class Entry:
     address: int
     scratch: Array
     team: Team
+    single: bool
     generation: int = -1
 
     def bind(self, feeds: tuple[Feed, ...], results: Array, *, targets: bool, as_is: bool) -> Call:
         """The entry for single batches; bound once, since small models take no longer than a few attributes and arguments."""
         start = self.team.starter(self.code.body, self.address, self.code.parallel)
-        return Call(feeds, targets, as_is, Results(results), self.generation, self.context.data, start)
+        return Call(feeds, targets, as_is, Results(results), self.generation, self.context.data, start, self.single)
 
 
 class Feed(dict[tuple[int, ...], Array | None]):
@@ -120,6 +121,7 @@ class Call:
     generation: int
     words: memoryview
     start: Callable[[], int]
+    single: bool
 
     def load(self, data: Any) -> int:
         """Copy a batch of fitting arrays (or that of the only input) into the input buffers and return its rows.
@@ -204,6 +206,7 @@ class Model:
         self._entries: dict[str, Entry] = {}
         self._calls: dict[str, Call] = {}
         self._finals: dict[int, Final] = {}
+        self._predicts: Call | None = None
         inference = blueprint.inference
         keeps = blueprint.data_settings.missing == "keep"
         self._fields = {f.name: _field(f, missing=keeps and f.name not in inference.targets) for f in inference.fields.values()}
@@ -307,7 +310,7 @@ class Model:
         if self.blueprint.weighted:
             return
         self.blueprint = self.blueprint.with_weights()
-        kept = {name: entry for name, entry in self._entries.items() if name == "predict" or name.startswith("fit.")}
+        kept = {name: entry for name, entry in self._entries.items() if name.startswith(("predict", "fit."))}
         self._entries, self._calls = kept, {name: call for name, call in self._calls.items() if name in kept}
 
     # --- native calls
@@ -319,7 +322,7 @@ class Model:
                 code = executable(self.blueprint, name, self.team.threads)
             context = np.zeros(code.layout.words, dtype=np.int64)
             scratch = allocate(max(code.scratch_stride * self.team.threads, 64))
-            self._entries[name] = Entry(code, context, int(context.ctypes.data), scratch, self.team)
+            self._entries[name] = Entry(code, context, int(context.ctypes.data), scratch, self.team, name == SINGLE)
             if name == "train" and not self.begun:
                 self._begin_optimizer()
         entry = self._entries[name]
@@ -479,7 +482,8 @@ class Model:
             if targets and self.blueprint.weighted:
                 self.blueprint.layout.place(f"input:{WEIGHT}", TensorType(self.blueprint.real, (BATCH,)))
                 feeds += (Feed(WEIGHT, self.blueprint.real.numpy, self.memory.rows(f"input:{WEIGHT}")),)
-            result = self.memory.rows(f"output:{name}") if name in ("predict", "losses") else self.memory.flat("output:loss")
+            kind = name.partition(".")[0]
+            result = self.memory.rows(f"output:{kind}") if kind in ("predict", "losses") else self.memory.flat("output:loss")
             entry = self.entry(name)  # again: the views may have moved memory that the context points at
             as_is = not any(f.length for f in wanted.values())
             call = self._calls[name] = entry.bind(feeds, result, targets=targets, as_is=as_is)
@@ -528,17 +532,26 @@ class Model:
 
         Floats that fit as they are go in unseen: a row with a NaN gives what the arithmetic makes of it.
         """
-        call = self._calls.get("predict")
+        call = self._predicts
         if call is None or call.generation != self.memory.generation:
             self._need_fit()
-            call = self._call("predict", targets=False)
+            call = self._prediction(single=_is_single(data) if call is None else call.single)
         rows = call.load(data) if call.as_is else -1
         if rows >= 0:
+            if (rows == 1) is not call.single and self.capacity > 1:
+                call = self._prediction(single=rows == 1)
+                call.load(data)  # again: compiling may have moved memory
             self._go(call, rows)
             return call.results[rows].copy()
         if isinstance(data, StreamedRows):
             return np.concatenate([self.predict({n: part.arrays[n] for n in self._inputs}) for part in in_order(data, self.capacity, None)])
-        return self._by_batches(call, self.arrays(data, targets=False))
+        arrays = self.arrays(data, targets=False)
+        return self._by_batches(self._prediction(single=len(next(iter(arrays.values()))) == 1), arrays)
+
+    def _prediction(self, *, single: bool) -> Call:
+        """The call that predicts, from now on the first to be tried: one for `single` rows, or that for any number of them."""
+        self._predicts = self._call(SINGLE if single and self.capacity > 1 else "predict", targets=False)
+        return self._predicts
 
     def losses(self, data: Any, y: Any = None) -> Array:
         """What each row costs when the model predicts: the `loss` of the model before the mean over the rows, [rows]."""
@@ -668,6 +681,12 @@ class Model:
     def __repr__(self) -> str:
         count = sum(elements(p.type.shape) for p in self.blueprint.inference.parameters.values())
         return f"<ranvier model {self.blueprint.unit.model.name.id}, {count} parameters>"
+
+
+def _is_single(data: Any) -> bool:
+    """Whether data is a single row, as far as can be seen at a glance."""
+    arrays = data.values() if isinstance(data, dict) else (data,)
+    return all(getattr(array, "shape", ())[:1] == (1,) for array in arrays)
 
 
 def _field(declared: Any, *, missing: bool) -> Field:

@@ -144,7 +144,8 @@ def work(kernel: Kernel, capacity: int) -> int:
     outputs = total // max(1, points(_folded(kernel), sizes))
     operations = sum(_operations(i) for i in kernel.body)
     if isinstance(kernel, Contract):
-        return total + outputs * (operations + _moved(kernel))
+        factor = points((kernel.n, *kernel.k), sizes) * kernel.b.dtype.bytes // 2  # the second one, which few rows hardly use again
+        return total + factor + outputs * (operations + _moved(kernel))
     return total * (operations + _moved(kernel))
 
 
@@ -180,7 +181,7 @@ def partition(kernel: Contract, target: Target, capacity: int, threads: int, *, 
     if not counted:
         return "auto"
     rows = points(counted, {BATCH.name: capacity})
-    if capacity >= threads and rows >= threads * (ROW_BLOCK if loop else target.tile[0]):
+    if (capacity >= threads or not loop) and rows >= threads * (ROW_BLOCK if loop else target.tile[0]):
         return "batch" if counted is kernel.batch else "m"
     return "n"
 
@@ -229,10 +230,10 @@ def plan(program: Program, grids: Sequence[Grid], threads: int) -> tuple[Step, .
     if not may_share and not may_block:
         return alone
     touches = [_touches(launch.kernel, program.buffers, program.capacity) for launch in program.launches]
-    shared = _shared(program, grids, costs, touches) if may_share else alone
+    shared = _shared(program, grids, costs, touches, threads) if may_share else alone
     idle = {loop for loop in program.loops if not _loop_pays(loop, shared, program, costs, threads)}
     if idle and may_share:
-        shared = _shared(program, grids, costs, touches, idle)
+        shared = _shared(program, grids, costs, touches, threads, idle)
     steps = shared if _pays(shared, program, costs, threads) else alone
     return _in_stretches(steps, program, grids, touches) if may_block else steps
 
@@ -250,7 +251,12 @@ def _overflows(program: Program) -> bool:
 
 
 def _shared(
-    program: Program, grids: Sequence[Grid], costs: Sequence[int], touches: Sequence[tuple[Touch, ...]], alone: Set[int] = frozenset()
+    program: Program,
+    grids: Sequence[Grid],
+    costs: Sequence[int],
+    touches: Sequence[tuple[Touch, ...]],
+    threads: int,
+    alone: Set[int] = frozenset(),
 ) -> tuple[Step, ...]:
     """The steps as a team runs them, each in the mode it prefers among those that need no barrier; loops in `alone` by one thread."""
     steps: list[Step] = []
@@ -260,7 +266,8 @@ def _shared(
         if n == program.checks:
             pending.clear()
         cost = costs[n] // program.turns(launch)
-        modes = (SERIAL,) if n < program.checks or launch.loop in alone else _modes(launch.kernel, grids[n], cost)
+        rows = program.capacity if program.capacity < threads else 0
+        modes = (SERIAL,) if n < program.checks or launch.loop in alone else _modes(launch.kernel, grids[n], cost, rows)
         free = [mode for mode in modes if not pending.conflicts(mode, touches[n])]
         mode = free[0] if free else modes[0]
         if not free:
@@ -385,10 +392,12 @@ def _loop_pays(loop: int, steps: Sequence[Step], program: Program, costs: Sequen
     return shared * (threads - 1) // threads > BARRIER * sum(step.barrier for step in own)
 
 
-def _modes(kernel: Kernel, grid: Grid, cost: int) -> tuple[str, ...]:
-    """Ways to run a kernel, the preferred first."""
+def _modes(kernel: Kernel, grid: Grid, cost: int, few: int) -> tuple[str, ...]:
+    """Ways to run a kernel, the preferred first. With so `few` rows (not 0) that not every thread gets one, parts of rows are shared."""
     small = cost < SMALL
-    if row_units(kernel, grid) is not None:
+    if few and grid.rows and few * grid.extent == 1:
+        return (SERIAL,)
+    if row_units(kernel, grid) is not None and not few:
         return (BY_ROWS, SERIAL) if small else (BY_ROWS,)
     return (SERIAL,) if small or (not grid.rows and grid.extent <= grid.grain) else (BY_GRID,)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ranvier.compiler.backend import schedule
 from ranvier.compiler.backend.program import build
+from ranvier.compiler.driver import SINGLE
 
 import ranvier as rv
 
@@ -82,6 +83,30 @@ def test_blocks_of_rows_of_any_size_give_the_same_bits(threads: int, block: int,
         assert model.params[name].tobytes() == expected.params[name].tobytes(), name
     for count in (45, 13, 1, 0):
         assert model.predict(data["x"][:count]).tobytes() == expected.predict(data["x"][:count]).tobytes()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_row_alone_comes_to_the_same_bits(threads: int) -> None:
+    """A single row has a program of its own, whose threads share what is within the row."""
+    wide = IMAGES.replace("f32[13, 14, 2]", "f32[31, 30, 3]").replace("(8)", "(24)").replace("(12", "(48").replace("z + w", "w + z")
+    cell = """
+    model cell() {
+        input x: f32[20, 40]
+        target y: class[4]
+        z = x -> lstm(200) -> last -> dense(4)
+        predict softmax(z)
+        loss cross_entropy(z, y)
+    }
+    """
+    for text, shape in ((wide, (31, 30, 3)), (cell, (20, 40))):
+        x = np.random.default_rng(3).standard_normal((7, *shape)).astype(np.float32)
+        model = rv.compile(text, threads=threads, batch=64)
+        together = model.predict(x)
+        for row in (0, 6):
+            assert model.predict(x[row : row + 1]).tobytes() == together[row].tobytes()
+        native = build(model.blueprint.program(SINGLE), model.blueprint.target, threads)
+        assert any(step.mode == schedule.BY_GRID for step in native.steps) == (threads > 1)
+        assert model.predict(x).tobytes() == together.tobytes()
 
 
 def test_another_seed_is_another_run() -> None:

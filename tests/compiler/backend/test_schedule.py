@@ -218,7 +218,8 @@ def test_products_are_cut_by_rows_while_there_are_enough() -> None:
     assert schedule.partition(product(rows), goal, 64, 2) == "m"
     assert schedule.partition(product(rows), goal, 8, 2) == "n"
     assert schedule.partition(product(pixels), goal, 8, 2) == "m"
-    assert schedule.partition(product(pixels), goal, 1, 2) == "n"
+    assert schedule.partition(product(pixels), goal, 1, 2) == "m"  # the pixels of a single image are enough
+    assert schedule.partition(product(pixels), goal, 1, 2, loop=True) == "n"
     assert schedule.partition(product((Axis("q", 10),), (Axis("r", BATCH), Axis("h", 4))), goal, 8, 2) == "batch"
     assert schedule.partition(product((Axis("q", 100),)), goal, 8, 2) == "auto"
 
@@ -236,8 +237,17 @@ def test_a_heavy_weight_is_cut_by_columns_forward_and_in_its_gradient() -> None:
 
 
 def test_work_counts_products_and_bytes() -> None:
-    assert schedule.work(product((Axis("r", BATCH),)), 10) == 10 * 64 * 32 + 10 * 64 * 2
+    assert schedule.work(product((Axis("r", BATCH),)), 10) == 10 * 64 * 32 + 64 * 32 * 2 + 10 * 64 * 2
     assert schedule.work(rows_map(by_row("x", 8), by_row("y", 8), 8), 10) == 80 * 4
+
+
+def test_parts_of_a_row_are_shared_where_there_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SMALL", "BARRIER", "WAKING"):
+        monkeypatch.setattr(schedule, name, 0)
+    launches = tuple(Launch(rows_map(by_row(a, 8), by_row(b, 8), 8), "") for a, b in (("x", "y"), ("y", "z"), ("z", "x")))
+    buffers = {b.name: b for b in (buffer("x", 72), buffer("y", 72, 320), buffer("z", 72, 640))}
+    steps = plan(Program("p", 1, buffers, {"arena": 1 << 20}, launches, 0, None), [Grid(8, True, 1), Grid(8, True, 1), BY_ONE_ROW], 2)
+    assert steps == (Step(0, BY_GRID, False), Step(1, BY_GRID, True), Step(2, SERIAL, True))
 
 
 # --- any plan, against a list of all elements that every thread touches -------------------------------------------------------------
@@ -296,7 +306,8 @@ def programs(draw: st.DrawFn) -> Program:
     names = ["u", "v", "w", "x"]
     buffers = {n: buffer(n, 200, 64 * draw(st.integers(0, 14)), draw(st.sampled_from(["arena", "other"]))) for n in names}
     kernels = [draw(kernels_between(names)) for _ in range(draw(st.integers(2, 5)))]
-    return Program("p", CAPACITY, buffers, {"arena": 4096, "other": 4096}, tuple(Launch(k, "") for k in kernels))
+    capacity = draw(st.sampled_from([CAPACITY, 3, 1]))
+    return Program("p", capacity, buffers, {"arena": 4096, "other": 4096}, tuple(Launch(k, "") for k in kernels))
 
 
 @st.composite
@@ -321,4 +332,4 @@ def test_no_plan_has_a_race(program: Program, threads: int, rows: int, expected:
             patch.setattr(schedule, name, 0)
         grids = [BY_ONE_ROW if k.kernel.axes[0].extent == BATCH else Grid(int(k.kernel.axes[0].extent), False, 1) for k in program.launches]  # type: ignore[union-attr, arg-type]
         steps = plan(program, grids, expected)
-    assert list(races(program, steps, threads, rows)) == []
+    assert list(races(program, steps, threads, min(rows, program.capacity))) == []
