@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", default="1,2", help="numbers of threads, separated by commas (default: %(default)s)")
     parser.add_argument("--times", type=int, default=TIMES, help="turns of each way (default: %(default)s)")
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.nn"
         file.write_text(MODEL.read_text(encoding="utf-8") + '\ndata { source = "rows" }\n', encoding="utf-8")
         rows = _write_rows(Path(folder) / "rows", given.mib)

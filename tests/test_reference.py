@@ -105,9 +105,9 @@ def library_tables() -> Iterator[str]:
 
 
 def signature(definition: Definition) -> str:
-    """The header of a definition as it is called."""
-    text = definition.span.text.partition("{")[0]
-    return " ".join(text.split()[1:]).replace("|", "\\|")
+    """The header of a definition as it is called, on one line."""
+    text = " ".join(definition.span.text.partition("{")[0].split()[1:])
+    return text.replace("( ", "(").replace(", )", ")").replace("|", "\\|")
 
 
 def comment_above(source: Source, definition: Definition) -> str:

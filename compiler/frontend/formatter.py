@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from ..source import Source
-from .arrange import ENDS_VALUE, OPERATORS
+from .arrange import ARITHMETIC, COMPARISONS, ENDS_VALUE
 from .limits import check_text
 from .parser import parse, tokenize
 from .trivia import Item, items
@@ -24,7 +24,16 @@ _DEEPEST_COMMENT = 20
 _RIGHTMOST_ARROW = 60
 _OPENERS = ("LPAR", "LSQB", "LBRACE")
 _CLOSERS = ("RPAR", "RSQB", "RBRACE")
-_BREAK_AFTER = OPERATORS - {"POWER", "NOT"} | {"COMMA"}
+_LEVELS = (
+    frozenset({"COMMA"}),
+    frozenset({"ELSE"}),
+    frozenset({"OR"}),
+    frozenset({"AND"}),
+    COMPARISONS,
+    frozenset({"PLUS", "MINUS"}),
+    ARITHMETIC - {"PLUS", "MINUS", "POWER"},
+)
+"""What a line may be broken after, the loosest first: an operation is broken before those of its operands are."""
 
 Items = Sequence[Item]
 
@@ -197,7 +206,15 @@ def _layout(run: Items, indent: int, reserve: int = 0) -> list[str]:
         return _layout_pipeline(segments, indent, reserve)
     if indent > _DEEPEST_INDENT and not has_comments:
         return [line]
-    return _fill(list(_split(run, after=_BREAK_AFTER)), indent, reserve)
+    chunks = _operands(run)
+    return _fill(chunks, indent, reserve) if len(chunks) > 1 else _open_bracket(run, indent)
+
+
+def _operands(run: Items) -> list[Items]:
+    """A run cut after its loosest operators; the message of a requirement stands apart from its condition."""
+    levels = (frozenset({"COLON"}), *_LEVELS) if run[0].type == "REQUIRE" else _LEVELS
+    cuts = (list(_split(run, after=level)) for level in levels)
+    return next((chunks for chunks in cuts if len(chunks) > 1), [run])
 
 
 def _has_comments(run: Items) -> bool:
@@ -258,7 +275,7 @@ def _fill(chunks: list[Items], indent: int, reserve: int) -> list[str]:
             continue
         column = indent + _INDENT if lines else indent
         fits = column + len(text) + free <= WIDTH and not has_comments
-        lines += [" " * column + text] if fits else _open_bracket(chunk, column)
+        lines += [" " * column + text] if fits else _layout(chunk, column, free)
     return lines
 
 

@@ -162,8 +162,28 @@ def test_files_of_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(Path(str(ranvier.compiler.stdlib.__file__)).parent.glob("*.nn")), ids=lambda path: path.stem)
-def test_the_standard_library_means_the_same_formatted(path: Path) -> None:
-    check(path.read_text(encoding="utf-8"))
+def test_the_standard_library_is_written_so(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert check(text) == text
+
+
+def test_lines_are_broken_after_their_loosest_operators() -> None:
+    longer = 'fn f(a, b) {\n    require A and A or B : "A {a}"\n    x = A * B + A * B + 1\n    y = A if B else B if A else f(A, B)\n}\n'
+    found = check(longer.replace("A", "the_first_of_two_long_names(a)").replace("B", "another_name_that_is_long(b)"))
+    assert (
+        found
+        == """\
+fn f(a, b) {
+    require the_first_of_two_long_names(a) and the_first_of_two_long_names(a) or
+        another_name_that_is_long(b) : "the_first_of_two_long_names(a) {a}"
+    x = the_first_of_two_long_names(a) * another_name_that_is_long(b) +
+        the_first_of_two_long_names(a) * another_name_that_is_long(b) + 1
+    y = the_first_of_two_long_names(a) if another_name_that_is_long(b) else
+        another_name_that_is_long(b) if the_first_of_two_long_names(a) else
+        f(the_first_of_two_long_names(a), another_name_that_is_long(b))
+}
+"""
+    )
 
 
 def test_carriage_returns_go() -> None:
