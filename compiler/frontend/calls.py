@@ -36,7 +36,7 @@ def check_call(library: Library, call: Call | Pipe, is_open: Callable[[str], boo
     if not lists:
         return []
     place = call.right.span if stage is None else stage.span
-    if isinstance(callee, Name) and callee.id in MAKERS and library.lookup(callee.id) is None:
+    if isinstance(callee, Name) and callee.id in MAKERS and library.lookup(callee.id, callee.span.source) is None:
         return list(_check(lists[0], 0, arguments, place))  # what it makes is applied
     if len(lists) == 1:
         return list(_check(lists[0], 1, arguments, place))
@@ -57,7 +57,7 @@ def _lists(library: Library, callee: Expression, is_open: Callable[[str], bool])
         return _lists(library, callee.callee, is_open)[1:]
     if not isinstance(callee, Name) or is_open(callee.id):
         return []
-    found = library.lookup(callee.id)
+    found = library.lookup(callee.id, callee.span.source)
     if found is not None:
         return _lists_of(found.definition)
     signature = primitives.TABLE.get(callee.id)

@@ -105,7 +105,7 @@ class Expressions:
             return scope.values[expression.id]
         if expression.id == "training":
             return self.context.training
-        found = self.library.lookup(expression.id)
+        found = self.library.lookup(expression.id, expression.span.source)
         if found is not None:
             return found
         if expression.id in primitives.TABLE:
@@ -123,13 +123,13 @@ class Expressions:
 
     def callee(self, expression: Expression, scope: Scope) -> Value:
         """What a call calls: a local name only if it can be called, so that a value may share a function's name."""
-        if isinstance(expression, Name) and self.is_function(expression.id) and not callable_value(scope.values.get(expression.id)):
+        if isinstance(expression, Name) and self.is_function(expression) and not callable_value(scope.values.get(expression.id)):
             return self.name(expression, Scope({k: v for k, v in scope.values.items() if k != expression.id}))
         return self.evaluate(expression, scope)
 
-    def is_function(self, name: str) -> bool:
+    def is_function(self, name: Name) -> bool:
         """True when the library or the compiler defines a name."""
-        return name in primitives.TABLE or self.library.lookup(name) is not None
+        return name.id in primitives.TABLE or self.library.lookup(name.id, name.span.source) is not None
 
     # operators
 

@@ -36,7 +36,7 @@ class Part:
     @property
     def is_made(self) -> bool:
         """Whether the definition has two argument lists."""
-        return ")(" in self.source.text[self.start : self.end].partition("\n")[0]
+        return ")(" in " ".join(self.source.text[self.start : self.end].partition("{")[0].split())
 
 
 @functools.cache
@@ -94,10 +94,11 @@ class Library:
     files: dict[str, File] = field(default_factory=dict)
     duplicates: list[Diagnostic] = field(default_factory=list)
 
-    def lookup(self, name: str) -> Function | None:
-        """The definition of that name, or None."""
+    def lookup(self, name: str, source: Source | None = None) -> Function | None:
+        """The definition of that name, or None; read in the standard library (`source`), one of the library whatever a file defines."""
+        closed = source is not None and is_standard(source)
         for space in dict.fromkeys((self.space, *SPACES)):
-            if (space, name) in self.own:
+            if (space, name) in self.own and not closed:
                 return self.own[space, name]
             if (space, name) in standard_names():
                 return Function(_standard_definition(space, name))

@@ -11,6 +11,7 @@ from ranvier.compiler.frontend.library import Library, open_library, standard_na
 from ranvier.compiler.frontend.names import check_definition
 from ranvier.compiler.frontend.parser import parse
 from ranvier.compiler.frontend.syntax import Definition, Ellipsis, Parameter
+from ranvier.compiler.ir.printer import print_graph
 from ranvier.compiler.source import Source
 from ranvier.runtime.checking import check
 from ranvier.runtime.opening import open_blueprint, reader_below
@@ -123,6 +124,25 @@ def test_every_optimizer_and_schedule_trains(name: str) -> None:
 
 def test_no_definition_shadows_another() -> None:
     assert len(standard_names()) == len(DEFINITIONS)
+
+
+def test_what_a_file_defines_changes_nothing_inside_the_library() -> None:
+    """A helper of the library, or a primitive that it uses, may share its name with something of the user's."""
+    text = """model m() {
+        input x: f32[6, 6, 4]
+        target y: class[3]
+        z = x -> conv2d(4) -> batchnorm -> flatten -> layernorm -> dense(3)
+        loss cross_entropy(z, y)
+        metric accuracy(z, y)
+    }
+    train { regularize = elastic(1e-4) ; stop = patience(3) }
+    """
+    names = ("mean", "sum", "max", "sides", "as_list", "is_regularised")
+    mine = "".join(f"fn {name}(x) {{\n return x * 77\n}}\n" for name in names)
+    plain, other = (open_blueprint(each + text).objective.graph for each in ("", mine))
+    assert print_graph(other, places=False) == print_graph(plain, places=False)
+    for name in names:
+        assert "77" in print_graph(open_blueprint(mine + text.replace("z = x", f"z = {name}(x)")).inference.graph, places=False)
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
