@@ -158,12 +158,12 @@ _ending = threading.Event()
 def shared_team(threads: int | None = None) -> Team:
     """The team of that size (None: `default_threads`), shared by all models of the process.
 
-    Raises ValueError outside 1 to `MOST_THREADS`, ResourceError when RANVIER_THREADS is no such number.
+    Raises ResourceError for what is no whole number from 1 to `MOST_THREADS`, be it given or in RANVIER_THREADS.
     """
     size = default_threads() if threads is None else threads
-    if not 1 <= size <= MOST_THREADS:
-        raise ValueError(f"a team has 1 to {MOST_THREADS} threads, not {size}")
-    return _shared(size)
+    if not hasattr(size, "__index__") or isinstance(size, bool) or not 1 <= size <= MOST_THREADS:
+        raise ResourceError(f"`threads` is a whole number from 1 to {MOST_THREADS}, not {size!r}")
+    return _shared(int(size))
 
 
 @functools.cache

@@ -134,8 +134,9 @@ def test_many_short_jobs_in_a_row(small: Team) -> None:
 def test_models_share_a_team() -> None:
     assert shared_team(2) is shared_team(2)
     assert shared_team().threads == default_threads()
-    with pytest.raises(ValueError, match="1 to 256"):
-        shared_team(257)
+    for wrong in (0, -1, 257, 2.5, "2", True):
+        with pytest.raises(ResourceError, match="`threads` is a whole number from 1 to 256, not"):
+            shared_team(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
