@@ -22,6 +22,7 @@ INTERRUPTED = 130
 
 VERBS = {
     "new": ("new", "Begin: a folder with a model, its data and a short guide."),
+    "data": ("data", "What a data set holds: columns, ranges, missing values, classes; and a first model file."),
     "check": ("check", "Parse, check types and shapes, report every mistake; makes no code."),
     "show": ("show", "What a file becomes: layers, picture, graphs, kernels, code, memory."),
     "train": ("train", "Train a model and save it."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .tables import Table, render
+from .tables import Table, plain, render
 
 if TYPE_CHECKING:
     from ..classification import Judgement
@@ -85,4 +85,4 @@ def spell_array(value: Any, names: Sequence[str]) -> str:
 
 def short(name: str) -> str:
     """A name of a class that leaves room for others."""
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    return plain(name, LONGEST_NAME)
