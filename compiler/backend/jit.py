@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,19 @@ def compile_object(text: str, target: Target) -> bytes:
     check("making machine code")
     module = _module(text, target)
     result: bytes = _machine(target).emit_object(module)
+    return result
+
+
+def compile_library(texts: Sequence[str], exports: Collection[str], target: Target) -> bytes:
+    """One object file of several modules, from which nothing is visible but `exports`. Raises RuntimeError as `compile_object` does."""
+    check("making machine code")
+    whole = _module(texts[0], target)
+    for text in texts[1:]:
+        whole.link_in(_module(text, target))
+    for each in (*whole.functions, *whole.global_variables):
+        if not each.is_declaration and each.name not in exports:
+            each.linkage = "internal"
+    result: bytes = _machine(target).emit_object(whole)
     return result
 
 
