@@ -243,7 +243,7 @@ class Model:
         self.fitted = not self.blueprint.inference.fits
         self._initialise()
         if self.begun:
-            self._begin_optimizer()
+            self.begin_optimizer()
 
     def _first_value(self, spec: Parameter | StateVariable) -> Array:
         """What an initialiser gives; raises ResourceError when the work would not fit."""
@@ -324,7 +324,7 @@ class Model:
             scratch = allocate(max(code.scratch_stride * self.team.threads, 64))
             self._entries[name] = Entry(code, context, int(context.ctypes.data), scratch, self.team, name == SINGLE)
             if name == "train" and not self.begun:
-                self._begin_optimizer()
+                self.begin_optimizer()
         entry = self._entries[name]
         if entry.generation != self.memory.generation:
             self._connect(entry)
@@ -341,7 +341,7 @@ class Model:
         entry.context[layout.scratch] = entry.scratch.ctypes.data
         entry.generation = self.memory.generation
 
-    def _begin_optimizer(self) -> None:
+    def begin_optimizer(self) -> None:
         """Give the optimizer's states their first values, or those of a saved model, now that they have a place."""
         self.begun = set(self.blueprint.optimizer_states)
         for label, spec in self.blueprint.optimizer_states.items():

@@ -27,6 +27,7 @@ SEEN = {
     "kernels": {"ir", "passes.fusion", *COMMON},
     "backend": {"ir", "kernels", *COMMON},
     "stdlib": set[str](),
+    "ahead": {"ir", "kernels", "backend", *COMMON},
 }
 """What each part of the compiler may see beside itself; the driver and the layout join them."""
 

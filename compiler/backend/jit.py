@@ -10,7 +10,7 @@ import ctypes
 import functools
 import itertools
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +59,20 @@ def compile_object(text: str, target: Target) -> bytes:
     module = _module(text, target)
     with _addresses_as_written():
         result: bytes = _machine(target, quick=text.startswith(QUICK)).emit_object(module)
+    return result
+
+
+def compile_library(texts: Sequence[str], exports: Collection[str], target: Target) -> bytes:
+    """One object file of several modules, from which nothing is visible but `exports`. Raises RuntimeError as `compile_object` does."""
+    check("making machine code")
+    whole = _module(texts[0], target)
+    for text in texts[1:]:
+        whole.link_in(_module(text, target))
+    for each in (*whole.functions, *whole.global_variables):
+        if not each.is_declaration and each.name not in exports:
+            each.linkage = "internal"
+    with _addresses_as_written():
+        result: bytes = _machine(target).emit_object(whole)
     return result
 
 

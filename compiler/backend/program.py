@@ -39,6 +39,29 @@ class Compiled:
 
 
 @dataclass(frozen=True)
+class Generated:
+    """A program as LLVM text: its distinct kernels, and its entries by their symbols; `scratch` are the bytes that each thread needs."""
+
+    program: Program
+    target: Target
+    steps: tuple[Step, ...]
+    kernels: tuple[Compiled, ...]
+    calls: tuple[Call, ...]
+    functions: Mapping[str, Text]
+    scratch: int
+
+    @property
+    def parallel(self) -> bool:
+        """Whether a team has anything to share."""
+        return any(step.mode != SERIAL for step in self.steps)
+
+    @property
+    def layout(self) -> Layout:
+        """The words of the context that the entries are called with."""
+        return Layout(tuple(self.program.spaces), len(self.program.gathers))
+
+
+@dataclass(frozen=True)
 class Native(Executable):
     """An executable with all that it was made from, to be shown and timed kernel by kernel."""
 
@@ -89,6 +112,15 @@ def build(program: Program, target: Target, threads: int = 1) -> Native:
 
     Raises ValueError for a program with checks but without a place for the fault.
     """
+    made = generate(program, target, threads)
+    text = (jit.QUICK if len(made.calls) > MOST_CALLS else "") + _module(made.functions)
+    linked = link(cached_objects([*(k.module for k in made.kernels), text], target), list(made.functions))
+    about = (program.name, program.spaces, program.gathers, made.scratch, made.parallel)
+    return Native(*about, linked, program, target, made.steps, made.kernels, made.calls, text)
+
+
+def generate(program: Program, target: Target, threads: int = 1) -> Generated:
+    """The text of a program; see `build`."""
     if program.checks and program.fault is None:
         raise ValueError(f"program {program.name} has checks but no fault buffer")
     bare = [canonical(launch.kernel, program.buffers) for launch in program.launches]
@@ -99,11 +131,7 @@ def build(program: Program, target: Target, threads: int = 1) -> Native:
     calls = tuple(_call(names[n], bare[n], emitted[n], steps[n], launch.loop) for n, launch in enumerate(program.launches))
     scratch = -(-max((e.scratch for e in emitted), default=0) // LINE) * LINE
     layout = Layout(tuple(program.spaces), len(program.gathers))
-    entries = _entries(program, calls, layout, scratch, target)
-    text = (jit.QUICK if len(calls) > MOST_CALLS else "") + _module(entries)
-    linked = link(cached_objects([*(k.module for k in kernels), text], target), list(entries))
-    parallel = any(step.mode != SERIAL for step in steps)
-    return Native(program.name, program.spaces, program.gathers, scratch, parallel, linked, program, target, steps, kernels, calls, text)
+    return Generated(program, target, steps, kernels, calls, _entries(program, calls, layout, scratch, target), scratch)
 
 
 def emit(bare: Canonical, target: Target, capacity: int, threads: int, *, loop: bool = False) -> Emitted:
@@ -136,8 +164,22 @@ def _compiled(emitted: Emitted, launches: Sequence[int]) -> Compiled:
     helpers = "\n".join(definition for _, definition in emitted.needs)
     digest = hashlib.sha256((emitted.text + helpers).encode()).hexdigest()
     name = f"kernel_{digest[:16]}"
-    function = emitted.text.replace("define internal void @KERNEL(", f"define void @{name}(", 1)
-    return Compiled(name, f"{helpers}\n\n{function}\n{jit.ATTRIBUTES}", emitted, tuple(launches))
+    return Compiled(name, f"{helpers}\n\n{_named(emitted, name)}\n{jit.ATTRIBUTES}", emitted, tuple(launches))
+
+
+def _named(emitted: Emitted, name: str) -> str:
+    """The function of a kernel under its own name."""
+    return emitted.text.replace("define internal void @KERNEL(", f"define void @{name}(", 1)
+
+
+def single_module(programs: Sequence[Generated], attributes: str = jit.ATTRIBUTES) -> str:
+    """Programs with all their kernels as one module, in which what they share stands once."""
+    kernels = {kernel.name: kernel.emitted for made in programs for kernel in made.kernels}
+    entries = {name: text for made in programs for name, text in made.functions.items()}
+    needs = [each.needs.items() for each in entries.values()] + [emitted.needs for emitted in kernels.values()]
+    helpers = {name: definition for some in needs for name, definition in some if name not in kernels}
+    lines = [line for text in entries.values() for line in text.lines]
+    return "\n".join([*helpers.values(), "", *(_named(e, name) for name, e in kernels.items()), *lines, attributes])
 
 
 def _call(function: str, bare: Canonical, emitted: Emitted, step: Step, loop: int) -> Call:

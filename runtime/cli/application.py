@@ -32,6 +32,7 @@ VERBS = {
     "predict": ("predict", "Predictions of a saved model for data."),
     "sample": ("sample", "Text drawn from a saved model of symbols."),
     "fmt": ("format", "Write files the one canonical way."),
+    "compile": ("compile", "A model as a library for C, C++ and Python, ahead of time."),
     "bench": ("bench", "Time of each kernel, its share of the machine's peak, by source line."),
 }
 
