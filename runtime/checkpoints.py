@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from .model import Model
 
 FAR = 2**53
+STARTING_TRIES, STARTING_SECONDS = 1000, 1e-3
+
+
+def _join(writer: threading.Thread) -> None:
+    """Wait for a thread. A Ctrl-C in the midst of its start leaves one that does not know yet that it runs: it will in a moment."""
+    for _ in range(STARTING_TRIES):
+        try:
+            writer.join()
+        except RuntimeError:
+            time.sleep(STARTING_SECONDS)
+        else:
+            return
 
 
 @dataclass
@@ -110,7 +122,7 @@ class Checkpoints:
 
     def _wait(self) -> None:
         if self._writer is not None:
-            self._writer.join()
+            _join(self._writer)
         self._tell()
 
     def _tell(self) -> None:

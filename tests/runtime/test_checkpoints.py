@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from ranvier.runtime import atomic
+from ranvier.runtime import atomic, checkpoints
 from ranvier.runtime.checkpoint import load_model
 from ranvier.runtime.every import Every, read_every
 from ranvier.runtime.lock import lock_beside, unlock
@@ -272,6 +273,14 @@ def test_killed_at_random_points_it_ends_the_same(place: Path) -> None:
     assert 130 in ends
     assert_same_files(whole, parted)
     assert not list(place.glob(".*"))
+
+
+def test_a_writer_whose_start_was_interrupted_is_waited_for() -> None:
+    done: list[int] = []
+    writer = threading.Thread(target=lambda: done.append(1))
+    threading.Timer(0.05, writer.start).start()
+    checkpoints._join(writer)
+    assert done == [1]
 
 
 def test_interrupted_twice_it_leaves_at_once_and_what_was_written_is_whole(place: Path) -> None:
