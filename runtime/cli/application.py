@@ -17,6 +17,7 @@ INTERRUPTED = 130
 
 VERBS = {
     "new": ("new", "Begin: a folder with a model, its data and a short guide."),
+    "data": ("data", "What a file of rows holds, and a .nn file to begin with."),
     "check": ("check", "Parse, check types and shapes, report every mistake; makes no code."),
     "show": ("show", "What a file becomes: layers, picture, graphs, kernels, code, memory."),
     "train": ("train", "Train a model and save it."),
@@ -88,12 +89,13 @@ class Verbs(click.Group):
 
 def _message(error: BaseException) -> str:
     from ...compiler.errors import SourceError
+    from ..visible import visible
 
     if isinstance(error, SourceError):
         return str(error)
     if isinstance(error, MemoryError):
         return "error: not enough memory"
-    return f"error: {error}"
+    return visible(f"error: {error}", keep="\n")
 
 
 def _silence() -> None:
