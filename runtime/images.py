@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import math
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -42,18 +43,28 @@ def read_images(path: Path, limits: Limits, shape: tuple[int, ...] | None, *, re
     `shape` is [height, width] or [height, width, channels], that of the first image where it is None; images of another size are refused
     unless they may be resized. Rows are in the order of the names of classes, then of files. Raises DataError.
     """
-    pillow = _pillow(path)
-    classes = [entry for entry in _listed(path) if entry.is_dir() and any(map(_is_image, _listed(entry)))]
-    files = [file for folder in classes or [path] for file in _listed(folder) if _is_image(file)]
-    height, width, channels = _full(shape, path) or _shape_of(pillow, files[0], limits)
-    needed = len(files) * height * width * channels
-    if needed > limits.size:
-        raise DataError(f"{path}: {len(files)} images need {gibibytes(needed)}, the limit is {gibibytes(limits.size)}")
-    images = np.empty((len(files), height, width, channels), dtype=np.uint8)
-    for row, file in enumerate(files):
-        images[row] = _pixels(pillow, file, limits, (height, width, channels), resize=resize)
+    files, classes = image_files(path)
+    images = decode_images(files, limits, _full(shape, path) or image_shape(files[0], limits), resize=resize)
     found = {"images": images, "files": np.array([str(file.relative_to(path)) for file in files], dtype=np.str_)}
     return found | ({"labels": np.array([file.parent.name for file in files], dtype=np.str_)} if classes else {})
+
+
+def image_files(path: Path) -> tuple[list[Path], bool]:
+    """The images of a folder in the order of rows, and whether they lie in a folder for each class."""
+    classes = [entry for entry in _listed(path) if entry.is_dir() and any(map(_is_image, _listed(entry)))]
+    return [file for folder in classes or [path] for file in _listed(folder) if _is_image(file)], bool(classes)
+
+
+def decode_images(files: Sequence[Path], limits: Limits, shape: tuple[int, int, int], *, resize: bool = False) -> Array:
+    """The pixels of some files of one folder, [files, height, width, channels]; see `read_images`."""
+    pillow, needed = _pillow(files[0]), len(files) * math.prod(shape)
+    if needed > limits.size:
+        folder = os.path.commonpath(files)
+        raise DataError(f"{folder}: {len(files)} images need {gibibytes(needed)}, the limit is {gibibytes(limits.size)}")
+    images = np.empty((len(files), *shape), dtype=np.uint8)
+    for row, file in enumerate(files):
+        images[row] = _pixels(pillow, file, limits, shape, resize=resize)
+    return images
 
 
 def _pillow(path: Path) -> ModuleType:
@@ -85,7 +96,9 @@ def _full(shape: tuple[int, ...] | None, path: Path) -> tuple[int, int, int] | N
     return full[0], full[1], full[2]
 
 
-def _shape_of(pillow: ModuleType, file: Path, limits: Limits) -> tuple[int, int, int]:
+def image_shape(file: Path, limits: Limits) -> tuple[int, int, int]:
+    """Height, width and channels (1 of grey images, else 3) as the head of a file says. Raises DataError."""
+    pillow = _pillow(file)
     image = _opened(pillow, file, limits)
     grey = image.mode in ("1", "L", "LA", "La")
     with _damage_refused(pillow, file):

@@ -117,6 +117,11 @@ def _folder(path: Path, limits: Limits, wanted: Wanted) -> Table:
     raise DataError(f"{path}: the folder holds no data: it should have {choices}")
 
 
+def is_arrays(path: Path) -> bool:
+    """Whether a folder holds IDX files in the manner of MNIST, or `.npy` files."""
+    return any(is_idx_member(entry.name) or entry.suffix.lower() == ".npy" for entry in _entries(path))
+
+
 def folder_parts(path: Path) -> dict[str, Path]:
     """Files and folders in a folder that hold its `train`, `validation` and `test` rows, by these names."""
     found = [e for e in _entries(path) if e.stem.lower() in PARTS and (e.is_dir() or e.suffix.lower() in READERS)]

@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 VERBS = {
     "new": ("new", "Begin: a folder with a model, its data and a short guide."),
-    "data": ("data", "What a data set holds: columns, ranges, missing values, classes; and a first model file."),
+    "data": ("data", "What a file of rows holds, and a .nn file to begin with."),
     "check": ("check", "Parse, check types and shapes, report every mistake; makes no code."),
     "show": ("show", "What a file becomes: layers, picture, graphs, kernels, code, memory."),
     "train": ("train", "Train a model and save it."),
@@ -133,12 +133,13 @@ def plain_warnings() -> Iterator[None]:
 
 def _message(error: BaseException) -> str:
     from ...compiler.errors import NonFiniteError, SourceError
+    from ..visible import visible
 
     if isinstance(error, SourceError | NonFiniteError):
         return str(error)
     if isinstance(error, MemoryError):
         return "error: not enough memory"
-    return f"error: {error}"
+    return visible(f"error: {error}", keep="\n")
 
 
 def _silence() -> None:

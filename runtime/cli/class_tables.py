@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .tables import Table, plain, render
+from ..visible import visible
+from .tables import Table, render
 
 if TYPE_CHECKING:
     from ..classification import Judgement
@@ -85,4 +86,5 @@ def spell_array(value: Any, names: Sequence[str]) -> str:
 
 def short(name: str) -> str:
     """A name of a class that leaves room for others."""
-    return plain(name, LONGEST_NAME)
+    shown = visible(name)
+    return shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 1]}…"

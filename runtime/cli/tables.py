@@ -5,14 +5,6 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 
-LONGEST = 24
-
-
-def plain(text: str, longest: int = LONGEST) -> str:
-    """Text of anybody's data as one short line that does nothing to a terminal."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
-
 
 @dataclass
 class Table:
