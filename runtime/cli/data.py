@@ -200,9 +200,9 @@ def _notes(facts: FileFacts) -> list[str]:
         shown = ", ".join(f"{h}×{w}×{c} {n:,}" for (h, w, c), n in sizes[:SHOWN_VALUES])
         notes.append(f"images of {len(sizes):,} sizes (height × width × channels, with their numbers): {shown}")
     if facts.repeats is not None:
-        notes.append(f"{facts.repeats:,} rows repeat an earlier one" + (", identifiers left aside" if _has_identifier(facts) else ""))
+        notes.append(f"rows that repeat an earlier one: {facts.repeats:,}" + (", identifiers left aside" if _has_identifier(facts) else ""))
     if facts.contradictions:
-        notes.append(f"{facts.contradictions:,} rows are like another in all but the target")
+        notes.append(f"rows that are like another in all but the target: {facts.contradictions:,}")
     for name, part in facts.parts.items():
         known = "" if part.known is None else f", {part.known:,} of which stand among the training rows, too"
         notes.append(f"{name}: {part.rows:,} rows of their own{known}")

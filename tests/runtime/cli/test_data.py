@@ -218,7 +218,7 @@ def test_rows_that_repeat_contradict_or_leak(run: Run, tmp_path: Path) -> None:
     assert (found["rows"], found["repeated_rows"], found["contradicting_rows"]) == (32, 1, 1)
     assert found["parts"] == {"test": {"rows": 4, "also_in_training": 2}}
     text = run("data", tmp_path / "rows").stdout
-    assert "1 rows repeat an earlier one\n1 rows are like another in all but the target\n" in text
+    assert "rows that repeat an earlier one: 1\nrows that are like another in all but the target: 1\n" in text
     assert "test: 4 rows of their own, 2 of which stand among the training rows, too\n" in text
 
 
