@@ -18,6 +18,7 @@ from ..compiler.errors import DataError, RanvierError, ResourceError
 from ..compiler.frontend.context import Parameter, StateVariable
 from ..compiler.ir.evaluate import Evaluator
 from ..compiler.ir.op import Context
+from ..compiler.ir.ops import Source
 from ..compiler.ir.types import BATCH, F64, TensorType, batched, elements
 from ..compiler.kept import executable
 from ..compiler.passes.stream import Stage
@@ -619,9 +620,9 @@ class Model:
         """The values that follow from the accumulators after `rows` rows."""
         final = self._finals.get(id(stage))
         if final is None:
-            keys = [getattr(node.op, "key", None) for node in stage.final]
-            read = dict.fromkeys((*(f"accumulator:{a.label}" for a in stage.accumulators), *filter(None, keys)))
-            final = self._finals[id(stage)] = Final(stage, Evaluator(stage.final), [key for key in read if key != "runtime:rows"])
+            evaluator = Evaluator(stage.final)
+            read = dict.fromkeys(step.node.op.key for step in evaluator.steps if isinstance(step.node.op, Source))
+            final = self._finals[id(stage)] = Final(stage, evaluator, [key for key in read if key != "runtime:rows"])
         return final.evaluator({"runtime:rows": rows, **{key: self.memory.read(key) for key in final.read}}, rows=rows)
 
     def fit(
