@@ -48,14 +48,18 @@ def read_table(path: str | os.PathLike[str], limits: Limits = LIMITS, *, wanted:
     when it does not fit the memory of this machine.
     """
     try:
-        if Path(path).is_dir():
+        if os.path.isdir(path):
             return _folder(Path(path), limits, wanted)
-        reader = READERS.get(Path(path).suffix.lower(), _idx if IDX_NAME.search(Path(path).name) else None)
-        if reader is None:
-            raise DataError(f"{path}: data is read from {', '.join(READERS)} and IDX files, and from folders; convert it to one of them")
-        return reader(Path(path), limits, wanted)
+        return _file(Path(path), limits, wanted)
     except MemoryError:
         raise ResourceError(f"{path}: does not fit the memory of this machine; split the file") from None
+
+
+def _file(path: Path, limits: Limits, wanted: Wanted) -> Table:
+    reader = READERS.get(path.suffix.lower(), _idx if IDX_NAME.search(path.name) else None)
+    if reader is None:
+        raise DataError(f"{path}: data is read from {', '.join(READERS)} and IDX files, and from folders; convert it to one of them")
+    return reader(path, limits, wanted)
 
 
 def _npz(path: Path, limits: Limits, _: Wanted) -> Table:
@@ -98,11 +102,12 @@ READERS: dict[str, Reader] = {
 }
 
 
-def _folder(path: Path, limits: Limits, wanted: Wanted) -> Table:
+def _folder(path: Path, limits: Limits, wanted: Wanted, *, inside: bool = False) -> Table:
+    """The rows of a folder; one that is `inside` another as a part of its rows has no such parts itself."""
     entries = _entries(path)
-    parts = folder_parts(path)
+    parts = {} if inside else folder_parts(path)
     if "train" in parts:
-        read = {name: read_table(part, limits, wanted=wanted) for name, part in parts.items()}
+        read = {name: _part(part, limits, wanted) for name, part in parts.items()}
         return replace(read["train"], test=read.get("test"), validation=read.get("validation"))
     origin = Origin(str(path))
     if any(is_idx_member(e.name) for e in entries):
@@ -115,6 +120,10 @@ def _folder(path: Path, limits: Limits, wanted: Wanted) -> Table:
         return Table(read_images(path, limits, wanted.image, resize=wanted.resize), origin)
     choices = "files or folders called train (and test, validation), IDX files, .npy files or images in a folder for each class"
     raise DataError(f"{path}: the folder holds no data: it should have {choices}")
+
+
+def _part(path: Path, limits: Limits, wanted: Wanted) -> Table:
+    return _folder(path, limits, wanted, inside=True) if path.is_dir() else _file(path, limits, wanted)
 
 
 def is_arrays(path: Path) -> bool:

@@ -23,6 +23,8 @@ def read_text(path: str | os.PathLike[str], limits: Limits = LIMITS) -> dict[str
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from None
+    if "\0" in text:
+        raise DataError(f"{path}: character {text.index(chr(0)) + 1} is NUL, so it is no text file")
     return {COLUMN: characters(text.replace("\r\n", "\n").replace("\r", "\n"))}
 
 

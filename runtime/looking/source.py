@@ -90,8 +90,12 @@ def open_source(path: Path, limits: Limits = LIMITS) -> Source:
         raise DataError(f"{path}: there is no such file or folder")
     parts = folder_parts(path) if path.is_dir() else {}
     if "train" in parts:
-        opened = {name: open_source(part, limits) for name, part in parts.items()}
+        opened = {name: _open(part, limits) for name, part in parts.items()}
         return replace(opened.pop("train"), path=path, parts=opened)
+    return _open(path, limits)
+
+
+def _open(path: Path, limits: Limits) -> Source:
     if path.is_dir() and not is_arrays(path) and holds_images(path):
         return _of_images(path, limits)
     stored = None if _is_idx_folder(path) else open_stored(path, limits)
