@@ -64,12 +64,25 @@ def compile(
     return compile_model(path_or_source, batch=batch, threads=threads, seed=seed, dtype=dtype, settings=settings)
 
 
-def load(path: str | os.PathLike[str], *, threads: int | None = None, allow_nonfinite: bool = False) -> Model:
-    """A saved model, ready to predict and to be trained further.
+def load(
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    allow_nonfinite: bool = False,
+    weights: str | os.PathLike[str] | None = None,
+) -> Any:
+    """A saved model (`Model`), ready to predict and to be trained further; or, from a `.so` or `.dylib`, the `Library` that it is.
 
     Where the file is damaged, the checkpoint before it is loaded with a warning that names both. Raises CheckpointError when there is none,
     and (unless `allow_nonfinite`) when a tensor holds NaN, an infinity, or a negative number where training gives none.
+
+    A library is code, which runs as soon as it is loaded: load only what you trust. `weights` is the file of those that are not in it, by
+    default that which it was made with, beside it.
     """
+    from ranvier.runtime.library import is_library, load_library
+
+    if is_library(path):
+        return load_library(path, threads, weights)
     from ranvier.runtime.saving import load as load_model
 
     return load_model(path, threads=threads, allow_nonfinite=allow_nonfinite)

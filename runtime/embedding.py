@@ -27,15 +27,15 @@ STARTED = ("parameter", "state", "fit", "runtime")
 
 @dataclass(frozen=True)
 class Wish:
-    """What a library is to be: its name, the most rows of a call and the threads it is planned for; whether it can train, and whether
-    its weights lie beside it.
+    """What a library is to be: its name, the most rows of a call and the threads it is planned for; whether it can train, and the
+    name of the file for its weights if they are not in it.
     """
 
     name: str
     rows: int | None = None
     threads: int = 1
     train: bool = False
-    outside: bool = False
+    weights: str = ""
 
 
 def library_of(model: Model, levels: Iterable[Level], wish: Wish) -> Library:
@@ -70,6 +70,7 @@ def _blueprint(blueprint: Blueprint, level: Level, wish: Wish) -> Blueprint:
 def _take_over(laid: Model, model: Model, *, train: bool) -> None:
     """Give a model all values of another, which lies otherwise in memory."""
     same = laid.capacity == model.capacity
+    laid.vocabularies = model.vocabularies
     for key, spec in model.blueprint.inference.variables.items():
         if same or not batched(spec.type.shape):
             laid.memory.write(key, model.memory.read(key))
@@ -113,7 +114,7 @@ def _face(laid: Model, made: Part, wish: Wish) -> Face:
     place = made.memory.places["output:predict"]
     output = _tensor("prediction", place.dtype, tuple(d for d in place.shape if isinstance(d, int)))
     fields = tuple(_field(laid, name) for name in laid.fields)
-    return Face(wish.name, laid.capacity, fields, laid.targets, output, parameters, scalars, wish.train, wish.outside)
+    return Face(wish.name, laid.capacity, fields, laid.targets, output, parameters, scalars, wish.train, wish.weights)
 
 
 def _scalars(blueprint: Blueprint) -> dict[str, str]:

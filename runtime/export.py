@@ -51,7 +51,7 @@ def export(
     if multiversion and target != NATIVE:
         raise RanvierError("a library with several CPU levels has all those of x86-64: leave the target out")
     levels = several() if multiversion else (level(target),)
-    library = library_of(model, levels, Wish(name, rows, threads, train, weights is not None))
+    library = library_of(model, levels, Wish(name, rows, threads, train, Path(weights).name if weights is not None else ""))
     files = _contents(library, model)
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)

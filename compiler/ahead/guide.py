@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from .header import TYPES, names
@@ -74,7 +75,7 @@ def _program(library: Library) -> Iterator[str]:
     if face.outside:
         yield f"    size_t weights_bytes = {big}_WEIGHTS_BYTES;"
         yield "    void *weights = aligned_alloc(4096, (weights_bytes + 4095) / 4096 * 4096);"
-        yield '    FILE *file = fopen("weights", "rb"); /* the file that --weights named */'
+        yield f'    FILE *file = fopen({json.dumps(face.weights)}, "rb");'
         yield "    if (weights == NULL || file == NULL || fread(weights, 1, weights_bytes, file) != weights_bytes) return 1;"
     yield f"    int32_t code = {own}_init(workspace, bytes, 0, {weights}&context);"
     yield from _prediction(face)

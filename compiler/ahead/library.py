@@ -45,8 +45,8 @@ class Tensor:
 class Face:
     """What callers see of a library. `fields` are inputs and targets in the order of the model, whose numbers are those of its faults.
 
-    `scalars` are the numbers of the run time that may be set, from their names to their keys. `outside` says that the weights are not in
-    the library.
+    `scalars` are the numbers of the run time that may be set, from their names to their keys. `weights` names the
+    file of the weights when they are not in the library.
     """
 
     name: str
@@ -57,7 +57,12 @@ class Face:
     parameters: tuple[Tensor, ...]
     scalars: Mapping[str, str]
     train: bool
-    outside: bool
+    weights: str
+
+    @property
+    def outside(self) -> bool:
+        """Whether the weights come from outside."""
+        return bool(self.weights)
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

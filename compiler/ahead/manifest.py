@@ -25,6 +25,7 @@ def manifest(library: Library, about: Mapping[str, str]) -> dict[str, Any]:
         "levels": [_level(part.level) for part in library.parts],
         "capacity": face.capacity,
         "train": face.train,
+        "parallel": any(made.parallel for part in library.parts for made in part.programs.values()),
         "inputs": [_tensor(each) for each in face.inputs],
         "targets": [_tensor(each) for each in face.fields if each.name in face.targets],
         "fields": [each.name for each in face.fields],
@@ -40,7 +41,7 @@ def manifest(library: Library, about: Mapping[str, str]) -> dict[str, Any]:
             "state_bytes": library.state_bytes if face.train else 0,
         },
         "flops": {name: sum(launch_cost(made.program, each).flops for each in made.program.launches) for name, made in _programs(library)},
-        "weights": {"outside": face.outside, "sha256": hashlib.sha256(library.weights).hexdigest()},
+        "weights": {"outside": bool(face.weights), "file": face.weights, "sha256": hashlib.sha256(library.weights).hexdigest()},
     }
     return found
 

@@ -167,19 +167,19 @@ def _compiled(emitted: Emitted, launches: Sequence[int]) -> Compiled:
     return Compiled(name, f"{helpers}\n\n{_named(emitted, name)}\n{jit.ATTRIBUTES}", emitted, tuple(launches))
 
 
-def _named(emitted: Emitted, name: str) -> str:
+def _named(emitted: Emitted, name: str, linkage: str = "") -> str:
     """The function of a kernel under its own name."""
-    return emitted.text.replace("define internal void @KERNEL(", f"define void @{name}(", 1)
+    return emitted.text.replace("define internal void @KERNEL(", f"define {linkage}void @{name}(", 1)
 
 
 def single_module(programs: Sequence[Generated], attributes: str = jit.ATTRIBUTES) -> str:
-    """Programs with all their kernels as one module, in which what they share stands once."""
+    """Programs with all their kernels as one module, in which what they share stands once; nothing but the entries is seen outside."""
     kernels = {kernel.name: kernel.emitted for made in programs for kernel in made.kernels}
     entries = {name: text for made in programs for name, text in made.functions.items()}
     needs = [each.needs.items() for each in entries.values()] + [emitted.needs for emitted in kernels.values()]
     helpers = {name: definition for some in needs for name, definition in some if name not in kernels}
     lines = [line for text in entries.values() for line in text.lines]
-    return "\n".join([*helpers.values(), "", *(_named(e, name) for name, e in kernels.items()), *lines, attributes])
+    return "\n".join([*helpers.values(), "", *(_named(e, name, "internal ") for name, e in kernels.items()), *lines, attributes])
 
 
 def _call(function: str, bare: Canonical, emitted: Emitted, step: Step, loop: int) -> Call:

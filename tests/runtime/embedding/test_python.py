@@ -1,0 +1,152 @@
+"""Libraries loaded in Python: what the model itself gives, to the bit, and nothing of the compiler imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from embedded import exported
+from embedded_models import EXAMPLES
+
+import ranvier as rv
+
+HEAVY = ("lark", "networkx", "llvmlite", "safetensors", "click", "rich", "ranvier.compiler.frontend", "ranvier.compiler.backend")
+SCRIPT = """
+import sys
+import numpy as np
+import ranvier as rv
+model = rv.load(sys.argv[1])
+model.predict(np.zeros((3, 4), np.float32))
+model.predict([[1, 2, 3, 4]])
+model.step({"x": np.zeros((3, 4)), "y": ["b", "a", "b"]})
+print([m for m in sys.modules if m.startswith(%r)])
+"""
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_library_is_the_model(name: str, tmp_path: Path) -> None:
+    example = EXAMPLES[name]
+    model = example.model()
+    library = rv.load(exported(model, tmp_path, train=True).files[0])
+    rows = example.rows(model.capacity)
+    many = {k: v for k, v in example.rows(2 * model.capacity + 3, 1).items() if k not in model.targets}
+    assert np.array_equal(library.predict(many), model.predict(many))
+    assert [library.step(rows) for _ in range(3)] == [model.step(rows) for _ in range(3)]
+    assert list(library.params) == list(model.params)
+    assert all(np.array_equal(library.params[k], model.params[k]) for k in model.params)
+    assert np.array_equal(library.predict(many), model.predict(many))
+    state = library.save_state()
+    after = [library.step(rows) for _ in range(2)]
+    library.load_state(state)
+    assert [library.step(rows) for _ in range(2)] == after == [model.step(rows) for _ in range(2)]
+
+
+def test_nothing_of_the_compiler_is_imported(tmp_path: Path) -> None:
+    model = EXAMPLES["mlp"].model()
+    model.vocabularies = {"y": ["a", "b", "c"]}
+    library = exported(model, tmp_path, train=True).files[0]
+    done = subprocess.run([sys.executable, "-c", SCRIPT % (HEAVY,), library], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_learning_rate_is_set_while_training(tmp_path: Path) -> None:
+    example = EXAMPLES["mlp"]
+    model = example.model()
+    library = rv.load(exported(model, tmp_path, train=True).files[0])
+    assert library.rate == 0.01
+    before = {name: value.copy() for name, value in library.params.items()}
+    library.rate = 0.0
+    library.step(example.rows(8))
+    assert all(np.array_equal(library.params[k], before[k]) for k in before)
+    slow = example.model(**{"train.optimizer.lr": 1e-3})
+    slow.params.update(before)
+    other = rv.load(exported(slow, tmp_path / "other", train=True).files[0])
+    library = rv.load(tmp_path / "libnet.so")
+    library.rate = 1e-3
+    assert library.step(example.rows(8)) == other.step(example.rows(8))
+    with pytest.raises(KeyError, match="momentum"):
+        library.scalar("momentum")
+
+
+def test_parameters_can_be_set(tmp_path: Path) -> None:
+    example = EXAMPLES["cnn"]
+    model = example.model()
+    library = rv.load(exported(model, tmp_path, train=True).files[0])
+    chance = np.random.default_rng(5)
+    for name, value in model.params.items():
+        new = chance.standard_normal(value.shape).astype(np.float32)
+        model.params[name] = library.params[name] = new
+        assert np.array_equal(library.params[name], new)
+    rows = {"image": example.rows(4)["image"]}
+    assert np.array_equal(library.predict(rows), model.predict(rows))
+    with pytest.raises(rv.DataError, match="shape"):
+        library.params[next(iter(library.params))] = np.zeros(3)
+
+
+def test_mistakes_are_said(tmp_path: Path) -> None:
+    example = EXAMPLES["mlp"]
+    model = example.model()
+    path = exported(model, tmp_path).files[0]
+    library = rv.load(path)
+    with pytest.raises(rv.RanvierError, match="--train"):
+        library.step(example.rows(4))
+    with pytest.raises(rv.RanvierError, match="--train"):
+        library.params["dense_1.weight"] = library.params["dense_1.weight"]
+    with pytest.raises(rv.DataError, match="shape"):
+        library.predict(np.zeros((2, 5)))
+    with pytest.raises(rv.CheckpointError, match="no such file"):
+        rv.load(tmp_path / "none.so")
+    (tmp_path / "text.so").write_text("no library")
+    with pytest.raises(rv.CheckpointError, match="no library of a model"):
+        rv.load(tmp_path / "text.so")
+
+
+def test_indices_and_lengths_are_checked_in_the_library(tmp_path: Path) -> None:
+    example = EXAMPLES["lstm"]
+    model = example.model()
+    library = rv.load(exported(model, tmp_path, train=True).files[0])
+    rows = {k: v for k, v in example.rows(4).items() if k != "y"}
+    for name, row, value in (("token", (2, 0), 20), ("token", (1, 0), -1), ("token_length", (3,), 0), ("token_length", (0,), 8)):
+        wrong = {k: v.copy() for k, v in rows.items()}
+        wrong[name][row] = value
+        with pytest.raises(rv.DataError, match=f"`{name}`"):
+            library._run("predict", wrong, np.empty((4, 2), np.float32).ctypes.data, 32)
+    assert np.array_equal(library.predict(rows), model.predict(rows))
+
+
+def test_what_lies_past_an_end_is_nothing(tmp_path: Path) -> None:
+    example = EXAMPLES["lstm"]
+    model = example.model()
+    library = rv.load(exported(model, tmp_path).files[0])
+    rows = {k: v for k, v in example.rows(6).items() if k != "y"}
+    wanted, found = model.predict(rows), np.empty((6, 2), np.float32)
+    rows["token"][np.arange(7) >= rows["token_length"][:, None]] = 10**6
+    library._run("predict", rows, found.ctypes.data, found.nbytes)
+    assert np.array_equal(found, wanted)
+
+
+def test_a_team_gives_the_same_bits(tmp_path: Path) -> None:
+    text = """
+    model wide() {
+        input x: f32[64]
+        target y: f32[32]
+        z = x -> dense(512) -> relu -> dense(512) -> relu -> dense(32)
+        predict z
+        loss mse(z, y)
+    }
+    train { batch = 256 ; optimizer = adam }
+    """
+    model = rv.compile(text, threads=2)
+    chance = np.random.default_rng(0)
+    rows = {"x": chance.standard_normal((256, 64)).astype(np.float32), "y": chance.standard_normal((256, 32)).astype(np.float32)}
+    path = exported(model, tmp_path, train=True, threads=2).files[0]
+    libraries = [rv.load(path, threads=threads) for threads in (1, 2, 3)]
+    wanted = [model.step(rows) for _ in range(3)], model.predict(rows["x"])
+    for library in libraries:
+        assert [library.step(rows) for _ in range(3)] == wanted[0]
+        assert np.array_equal(library.predict(rows["x"]), wanted[1])
+        library.close()
+        assert np.array_equal(library.predict(rows["x"]), wanted[1])
