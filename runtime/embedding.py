@@ -42,6 +42,9 @@ def library_of(model: Model, levels: Iterable[Level], wish: Wish) -> Library:
     """The library of a model for some CPU levels. Raises RanvierError for a model whose statistics are not fitted."""
     if not model.fitted:
         raise RanvierError("the model's statistics are not fitted yet: train it first, and compile the saved model")
+    if wish.train and model.blueprint.weighted:
+        mend = "leave `--train` out, or `weight` and `class_weight` out of the data block"
+        raise RanvierError(f"rows of this model have weights, which a library that trains does not take: {mend}")
     with deadline():
         parts = [_part(model, level, number, wish) for number, level in enumerate(levels)]
     laid, made = parts[0]

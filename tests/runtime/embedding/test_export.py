@@ -202,3 +202,12 @@ def test_rows_of_a_call_can_be_chosen(tmp_path: Path) -> None:
 def test_statistics_want_rows_first(tmp_path: Path) -> None:
     with pytest.raises(rv.RanvierError, match="not fitted"):
         export(rv.compile(EXAMPLES["mlp"].text), tmp_path, name="net")
+
+
+def test_a_model_whose_rows_have_weights_is_for_predictions_alone(tmp_path: Path) -> None:
+    model = EXAMPLES["mlp"].model()
+    rows = EXAMPLES["mlp"].rows(5)
+    model.step(rows, sample_weight=np.ones(5))
+    with pytest.raises(rv.RanvierError, match="rows of this model have weights"):
+        export(model, tmp_path, name="weighted", train=True)
+    assert export(model, tmp_path, name="weighted").files
