@@ -14,8 +14,7 @@ from collections.abc import Callable, Sequence, Set
 from ..kernels import model
 from ..kernels.model import Contract
 from .epilogue import Frame, write_from_scratch
-from .panel import Range, few_rest, few_rows, whole_panel, whole_steps
-from .strip import copy_rows
+from .panel import Panels, Range, copy_whole, few_rest, few_rows, whole_panels, whole_steps
 from .target import Target
 from .text import Emitted, Grid, Text, Value, i64
 from .tile_plan import Column, Plan, Span
@@ -130,28 +129,47 @@ def _row_blocks(frame: Frame, rows: Range) -> None:
 
 
 def _row_block(frame: Frame, rows: Range) -> None:
-    """One block of rows, all panels."""
-    if frame.plan.row_stride:
-        copy_rows(frame, rows.start, rows.stop)
-        frame.copied_from = rows.start
-    _panels(frame, lambda panel, columns: whole_panel(frame, panel, columns, rows))
+    """One block of rows, all panels, those of a group in turn at each block of k."""
+    plan, text = frame.plan, frame.text
+    copy_whole(frame, rows)
+    start, stop = _full_panels(frame)
+    columns = plan.side_by_side(1)
+    if plan.full_panels and plan.group >= plan.full_panels:
+        whole_panels(frame, Panels(start, stop), columns, rows)
+    elif plan.full_panels:
+        with text.loop(stop, start, plan.group) as loop:
+            end = text.call("i64", "llvm.smin.i64", text.add(loop.index, i64(plan.group)), stop) if plan.group > 1 else None
+            whole_panels(frame, Panels(loop.index, end), columns, rows)
+    _last_panel(frame, lambda panel, columns: whole_panels(frame, Panels(panel), columns, rows))
     frame.copied_from = None
 
 
-def _panels(frame: Frame, each: Callable[[Value, Sequence[Column]], None], groups: int = 1) -> None:
-    """Run `each` on the full panels, `groups` side by side while there are so many, and on the one that is not full."""
+def _panels(frame: Frame, each: Callable[[Value, Sequence[Column]], None], sides: int = 1) -> None:
+    """Run `each` on the full panels, `sides` of them side by side while there are so many, and on the one that is not full."""
+    plan, text = frame.plan, frame.text
+    start, stop = _full_panels(frame)
+    for side in dict.fromkeys((sides, 1)):
+        end = whole_steps(text, start, stop, side)
+        if plan.full_panels and end != start:
+            with text.loop(end, start, side) as loop:
+                each(loop.index, plan.side_by_side(side))
+        start = end
+    _last_panel(frame, each)
+
+
+def _full_panels(frame: Frame) -> tuple[Value, Value]:
+    """The first of the full panels that this call is to do, and the one after the last."""
+    full = i64(frame.plan.full_panels)
+    if frame.plan.partition != "n":
+        return i64(0), full
+    return Value("i64", "%lo"), frame.text.call("i64", "llvm.smin.i64", Value("i64", "%hi"), full)
+
+
+def _last_panel(frame: Frame, each: Callable[[Value, Sequence[Column]], None]) -> None:
+    """Run `each` on the panel that is not full, if there is one and it is this call's."""
     plan, text = frame.plan, frame.text
     full, last = plan.full_panels, plan.last()
-    mine = plan.partition == "n"
-    start: Value = Value("i64", "%lo") if mine else i64(0)
-    stop = text.call("i64", "llvm.smin.i64", Value("i64", "%hi"), i64(full)) if mine else i64(full)
-    for side in dict.fromkeys((groups, 1)):
-        end = whole_steps(text, start, stop, side)
-        if full and end != start:
-            with text.loop(end, start, side) as loop:
-                each(loop.index, plan.group(side))
-        start = end
-    if last and mine:
+    if last and plan.partition == "n":
         before = text.op("i1", f"icmp sle i64 %lo, {full}")
         after = text.op("i1", f"icmp sgt i64 %hi, {full}")
         with text.when(text.op("i1", f"and {before}, {after.name}")):

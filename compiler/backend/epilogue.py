@@ -60,6 +60,12 @@ class Frame:
         """Scratch for copied rows of a."""
         return self.text.at(self.few, "i8", self.plan.few_bytes)
 
+    def copied_row(self, row: Value) -> Value:
+        """Where the copy of a row of a begins, or of the tile whose first row it is."""
+        assert self.copied_from is not None
+        number = self.text.op("i64", f"sub {row}, {self.copied_from.name}")
+        return self.text.at(self.left_rows, self.scalar, self.text.mul(number, self.plan.pitch))
+
     def load_sum(self, pointer: Value, lanes: int) -> Value:
         """A vector of sums from scratch."""
         return vectors.load(self.text, pointer, self.plan.kernel.dtype, lanes)

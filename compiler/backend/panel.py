@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import vectors
-from .epilogue import Frame, Point, Rows, finish, hidden, prefetch, rows_from, write_from_scratch
-from .strip import copy_strip, row_width
+from .epilogue import Frame, Point, Rows, Site, finish, hidden, prefetch, rows_from, write_from_scratch
+from .strip import copy_row, copy_sliver, copy_strip, copy_strips, row_width
 from .text import Text, Value, i64
 from .tile import Level, Source, Stretch, accumulate, dot, zeros
-from .tile_plan import CHOOSE, COPY_TILES, DIRECT, DOT, Column, Plan, Span, balanced, strides
+from .tile_plan import APART, CHOOSE, COPY_TILES, DIRECT, DOT, SLIVERS, Column, Plan, Span, balanced, strides
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def few_rows(frame: Frame, panel: Value, columns: Sequence[Column], first: Value
     plan, text = frame.plan, frame.text
     numbers = [text.add(panel, i64(p)) for p in range(columns[-1].panel + 1)]
     source = Source(tuple(_b_address(frame, number, {}) for number in numbers), _padded(plan))
-    k = Stretch(_levels(frame, plan.k), i64(0), source)
+    k = Stretch(_levels(frame, plan.k, {}), i64(0), source)
     place = rows_from(frame, first, height)
     sums = accumulate(frame, place, height, columns, k, zeros(frame, height, columns))
     if not plan.long_body:
@@ -114,29 +114,100 @@ def few_rest(frame: Frame, panel: Value) -> Value:
     return frame.text.at(frame.few, frame.scalar, frame.text.mul(panel, frame.plan.few_most * frame.plan.width))
 
 
-def whole_panel(frame: Frame, panel: Value, columns: Sequence[Column], rows: Range) -> None:
-    """One panel of n by a block of rows: all of k at once, or in blocks."""
+@dataclass(frozen=True)
+class Panels:
+    """Panels of n from `start` to `stop`; one alone when there is no `stop`."""
+
+    start: Value
+    stop: Value | None = None
+
+
+def whole_panels(frame: Frame, panels: Panels, columns: Sequence[Column], rows: Range) -> None:
+    """Some panels of n by a block of rows: all of k at once, or block after block of k, where sums of all these panels rest in between."""
     plan, text = frame.plan, frame.text
-    if plan.form == DOT:
-        _dot(frame, panel, columns, rows)
-    elif plan.blocked < 0:
-        k = _source(frame, panel, columns, rows, _levels(frame, plan.k), {})
-        _sweep(frame, Sweep(panel, columns, rows, k))
-    else:
-        pieces, total = _count_blocks(frame)
-        with text.loop(text.call("i64", "llvm.smax.i64", total, i64(1))) as loop:
-            start, count = _block_place(frame, loop.index, pieces)
-            k = _source(frame, panel, columns, rows, _levels(frame, plan.k[plan.blocked :], count), start)
-            fresh = text.op("i1", f"icmp eq {loop.index}, 0")
-            last = text.op("i1", f"icmp sge {text.add(loop.index, i64(1))}, {total.name}")
-            _sweep(frame, Sweep(panel, columns, rows, k, fresh, last))
-    if plan.long_body:
-        write_from_scratch(frame, panel, columns, rows.start, rows.stop, frame.sums)
+    if plan.blocked < 0:
+        with _each_panel(frame, panels) as (panel, sums):
+            if plan.form == DOT:
+                _dot(frame, panel, columns, rows)
+            else:
+                k = _source(frame, panel, columns, rows, _levels(frame, plan.k, {}), {})
+                _sweep(frame, Sweep(panel, columns, rows, k, sums))
+            if plan.long_body:
+                write_from_scratch(frame, panel, columns, rows.start, rows.stop, sums)
+        return
+    blocks = Blocks(frame)
+    with text.loop(text.call("i64", "llvm.smax.i64", blocks.total, i64(1))) as loop:
+        start, counts = blocks.place(loop.index)
+        levels = _levels(frame, plan.k[blocks.first :], counts)
+        fresh = text.op("i1", f"icmp eq {loop.index}, 0")
+        last = text.op("i1", f"icmp sge {text.add(loop.index, i64(1))}, {blocks.total.name}")
+        if plan.pack:
+            _copy_left(frame, rows, levels, start)
+        together = bool(plan.strip) and panels.stop is not None
+        if together:
+            _copy_together(frame, panels, columns, levels, start)
+        with _each_panel(frame, panels) as (panel, sums):
+            strip = _strip(frame, panels, panel) if together else None
+            k = _source(frame, panel, columns, rows, levels, start, strip)
+            _sweep(frame, Sweep(panel, columns, rows, k, sums, fresh, last))
+            if plan.long_body:
+                with text.when(last):
+                    write_from_scratch(frame, panel, columns, rows.start, rows.stop, sums)
+
+
+@contextlib.contextmanager
+def _each_panel(frame: Frame, panels: Panels) -> Iterator[tuple[Value, Value]]:
+    """The number of each panel and where its sums rest."""
+    if panels.stop is None:
+        yield panels.start, frame.sums
+        return
+    with frame.text.loop(panels.stop, panels.start) as loop:
+        number = frame.text.op("i64", f"sub {loop.index}, {panels.start.name}") if frame.plan.group > 1 else i64(0)
+        rest = frame.text.mul(number, frame.plan.m_block * frame.plan.width)
+        yield loop.index, frame.text.at(frame.sums, frame.scalar, rest)
+
+
+def _copy_together(frame: Frame, panels: Panels, columns: Sequence[Column], levels: Sequence[Level], start: Point) -> None:
+    """Copy the panels of a group for one block of k."""
+    assert panels.stop is not None
+    count = frame.text.op("i64", f"sub {panels.stop}, {panels.start.name}")
+    copy_strips(frame, levels, _b_address(frame, panels.start, start), count, columns)
+
+
+def _strip(frame: Frame, panels: Panels, panel: Value) -> Value:
+    """Where the copy of a panel of the group lies."""
+    number = frame.text.op("i64", f"sub {panel}, {panels.start.name}")
+    return frame.text.at(frame.scratch, frame.scalar, frame.text.mul(number, frame.plan.strip))
+
+
+def copy_whole(frame: Frame, rows: Range) -> None:
+    """Copy rows of a over all of k, where they are to be copied and k is not cut."""
+    if frame.plan.pack and frame.plan.blocked < 0:
+        _copy_left(frame, rows, _levels(frame, frame.plan.k, {}), {})
+
+
+def _copy_left(frame: Frame, rows: Range, levels: Sequence[Level], start: Point) -> None:
+    """Copy a block of k of rows of a; from here on they are read there."""
+    plan, text, access = frame.plan, frame.text, frame.plan.kernel.a
+    frame.copied_from = None
+    before = vectors.offset(text, 0, frame.strides(access), start)
+    if plan.pack == APART:
+        frame.copied_from = rows.start
+        with text.loop(rows.stop, rows.start) as loop:
+            copy_row(frame, loop.index, before, levels[0].count)
+        return
+
+    def each(place: Rows, first: Value, height: int) -> None:
+        source = text.at(Site(frame, place, (), ()).pointer(access, 0, None), frame.scalar, before)
+        frame.copied_from = rows.start
+        copy_sliver(frame, levels, source, frame.copied_row(first), height)
+
+    tiles(frame, rows, each)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One pass of the register tile over the rows of a block.
+    """One pass of the register tile over the rows of a block; `sums` is where they rest.
 
     When k is cut, `fresh` says that sums begin at zero, `last` that they are finished.
     """
@@ -145,6 +216,7 @@ class Sweep:
     columns: Sequence[Column]
     rows: Range
     k: Stretch
+    sums: Value
     fresh: Value | None = None
     last: Value | None = None
 
@@ -176,14 +248,14 @@ def _sweep(frame: Frame, sweep: Sweep) -> None:
 
 def _rests(frame: Frame, sweep: Sweep, first: Value, height: int) -> list[Value]:
     """Where the sums of a tile rest in scratch."""
-    start, width = _rest(frame, sweep.rows, first), frame.plan.width
+    start, width = _rest(frame, sweep.sums, sweep.rows, first), frame.plan.width
     return [frame.text.at(start, frame.scalar, r * width + c.offset) for r in range(height) for c in sweep.columns]
 
 
-def _rest(frame: Frame, rows: Range, row: Value) -> Value:
+def _rest(frame: Frame, sums: Value, rows: Range, row: Value) -> Value:
     """Where the sums of a row rest in scratch."""
     number = frame.text.op("i64", f"sub {row}, {rows.start.name}")
-    return frame.text.at(frame.sums, frame.scalar, frame.text.mul(number, frame.plan.width))
+    return frame.text.at(sums, frame.scalar, frame.text.mul(number, frame.plan.width))
 
 
 def _leave(frame: Frame, sums: Sequence[Value], rests: Sequence[Value], lanes: Sequence[int]) -> None:
@@ -192,28 +264,52 @@ def _leave(frame: Frame, sums: Sequence[Value], rests: Sequence[Value], lanes: S
         frame.store_sum(value, pointer, width)
 
 
-def _count_blocks(frame: Frame) -> tuple[Value, Value]:
-    """How many blocks the cut loop of k has, and how many there are in all."""
-    plan, text = frame.plan, frame.text
-    size = frame.extent(plan.k[plan.blocked])
-    pieces = text.op("i64", f"udiv {text.add(size, i64(plan.block - 1))}, {plan.block}")
-    pieces = text.call("i64", "llvm.smax.i64", pieces, i64(1))
-    return pieces, text.op("i64", f"mul {frame.points(plan.k[: plan.blocked])}, {pieces.name}")
+class Blocks:
+    """How k is cut: blocks of at most `plan.block` steps of the cut loop.
 
+    When that loop is as long as there are rows, and there are few, a block is several whole turns of it (`plan.joined`).
+    """
 
-def _block_place(frame: Frame, number: Value, pieces: Value) -> tuple[Point, Value]:
-    """The first point of a block of k and its steps along the cut loop (none when there are no rows)."""
-    plan, text = frame.plan, frame.text
-    outer, cut = plan.k[: plan.blocked], plan.k[plan.blocked]
-    piece = text.op("i64", f"urem {number}, {pieces.name}")
-    start = text.mul(piece, plan.block)
-    left = text.op("i64", f"sub {frame.extent(cut)}, {start.name}")
-    count = text.call("i64", "llvm.smin.i64", left, i64(plan.block))
-    if any(s.rows for s in outer):
-        some = text.op("i1", f"icmp sgt {frame.rows}, 0")
-        count = text.op("i64", f"select {some}, {count}, i64 0")
-    point = frame.digits(text.op("i64", f"udiv {number}, {pieces.name}"), outer)
-    return point | {cut.name: start}, count
+    def __init__(self, frame: Frame) -> None:
+        """Count the blocks."""
+        plan, text = frame.plan, frame.text
+        self.frame, self.first = frame, plan.blocked - plan.joined
+        self.cut = plan.k[self.first : plan.blocked + 1]
+        extents = [frame.extent(span) for span in self.cut]
+        self.steps = [i64(plan.block)] * len(self.cut)
+        if plan.joined:
+            rows = text.call("i64", "llvm.smax.i64", extents[1], i64(1))
+            turns = text.op("i64", f"udiv i64 {plan.block}, {rows.name}")
+            self.steps[0] = text.call("i64", "llvm.smax.i64", turns, i64(1))
+        self.pieces = [self._pieces(size, step) for size, step in zip(extents, self.steps, strict=True)]
+        self.total = frame.points(plan.k[: self.first])
+        for pieces in self.pieces:
+            self.total = text.op("i64", f"mul {self.total}, {pieces.name}")
+
+    def _pieces(self, size: Value, step: Value) -> Value:
+        text = self.frame.text
+        more = text.op("i64", f"sub {step}, 1")
+        pieces = text.op("i64", f"udiv {text.add(size, more)}, {step.name}")
+        return text.call("i64", "llvm.smax.i64", pieces, i64(1))
+
+    def place(self, number: Value) -> tuple[Point, dict[str, Value]]:
+        """The first point of a block, and its steps along the loops that are cut (none when there are no rows)."""
+        frame, text = self.frame, self.frame.text
+        outer = frame.plan.k[: self.first]
+        point: Point = {}
+        counts: dict[str, Value] = {}
+        for span, step, pieces in reversed(list(zip(self.cut, self.steps, self.pieces, strict=True))):
+            piece = text.op("i64", f"urem {number}, {pieces.name}")
+            number = text.op("i64", f"udiv {number}, {pieces.name}")
+            start = text.op("i64", f"mul {piece}, {step.name}")
+            left = text.op("i64", f"sub {frame.extent(span)}, {start.name}")
+            counts[span.name] = text.call("i64", "llvm.smin.i64", left, step)
+            point[span.name] = start
+        if any(s.rows for s in outer):
+            some = text.op("i1", f"icmp sgt {frame.rows}, 0")
+            inner = self.cut[-1].name
+            counts[inner] = text.op("i64", f"select {some}, {counts[inner]}, i64 0")
+        return frame.digits(number, outer) | point, counts
 
 
 def _resume(frame: Frame, fresh: Value, zero: Sequence[Value], rests: Sequence[Value], lanes: Sequence[int]) -> list[Value]:
@@ -229,28 +325,59 @@ def _resume(frame: Frame, fresh: Value, zero: Sequence[Value], rests: Sequence[V
     return [text.op(v.type, f"phi {v.type} [ {z.name}, %{before} ], [ {v.name}, %{name}.more ]") for z, v in starts]
 
 
-def _source(frame: Frame, panel: Value, columns: Sequence[Column], rows: Range, levels: list[Level], start: Point) -> Stretch:
-    """A part of k of a panel, b read where it lies or from its copy in scratch, made here."""
+def _source(
+    frame: Frame, panel: Value, columns: Sequence[Column], rows: Range, levels: list[Level], start: Point, strip: Value | None = None
+) -> Stretch:
+    """A part of k of a panel: a and b read where they lie or from their copies, that of b at `strip` or made here."""
     plan, text = frame.plan, frame.text
-    left = vectors.offset(text, 0, frame.strides(plan.kernel.a), start)
+    copied = frame.copied_from is not None
+    left = i64(0) if copied else vectors.offset(text, 0, frame.strides(plan.kernel.a), start)
     direct = _b_address(frame, panel, start)
+    steps = _dense(frame, levels, 1) if copied and plan.pack == SLIVERS else [level.a for level in levels]
     if plan.form == DIRECT:
-        return Stretch(levels, left, Source((direct,), _padded(plan)))
-    packed: list[Level] = []
-    apart = i64(row_width(columns))
-    for level in reversed(levels):
-        packed.insert(0, Level(level.count, level.a, apart))
-        apart = text.mul(level.count, int(apart.name)) if level is not levels[0] else apart
-    if plan.form != CHOOSE:
-        copy_strip(frame, levels, direct, columns)
-        return Stretch(packed, left, Source((frame.scratch,), True))
+        there = [Level(level.count, a, level.b) for level, a in zip(levels, steps, strict=True)]
+        return Stretch(there, left, Source((direct,), _padded(plan)))
+    width = row_width(columns)
+    if strip or plan.form != CHOOSE:
+        if not strip:
+            copy_strip(frame, levels, direct, columns)
+        source = Source((strip or frame.scratch,), True)
+        if copied and plan.pack == SLIVERS:
+            return Stretch([Level(_count(frame, levels), i64(1), i64(width))], left, source)
+        packed = [Level(d.count, a, b) for d, a, b in zip(levels, steps, _dense(frame, levels, width), strict=True)]
+        return Stretch(packed, left, source)
     many = _many(frame, rows)
     with text.when(many):
         copy_strip(frame, levels, direct, columns)
     chosen = text.op("ptr", f"select {many}, ptr {frame.scratch.name}, ptr {direct.name}")
-    steps = [text.op("i64", f"select {many}, {p.b}, {d.b}") for p, d in zip(packed, levels, strict=True)]
-    mixed = [Level(d.count, d.a, s) for d, s in zip(levels, steps, strict=True)]
+    across = [text.op("i64", f"select {many}, {p}, {d.b}") for p, d in zip(_dense(frame, levels, width), levels, strict=True)]
+    mixed = [Level(d.count, a, b) for d, a, b in zip(levels, steps, across, strict=True)]
     return Stretch(mixed, left, Source((chosen,), _padded(plan)))
+
+
+def _dense(frame: Frame, levels: Sequence[Level], width: int) -> list[Value]:
+    """How far one step of each loop is in a copy that has `width` elements for each innermost step."""
+    apart = i64(width)
+    found: list[Value] = []
+    for level in reversed(levels):
+        found.insert(0, apart)
+        apart = _product(frame, level.count, apart) if level is not levels[0] else apart
+    return found
+
+
+def _count(frame: Frame, levels: Sequence[Level]) -> Value:
+    """The steps of all loops together."""
+    total = i64(1)
+    for level in levels:
+        total = _product(frame, level.count, total)
+    return total
+
+
+def _product(frame: Frame, a: Value, b: Value) -> Value:
+    """An integer product, folded where one factor is known."""
+    if b.name.isdigit():
+        return frame.text.mul(a, int(b.name))
+    return frame.text.mul(b, int(a.name)) if a.name.isdigit() else frame.text.op("i64", f"mul {a}, {b.name}")
 
 
 def _many(frame: Frame, rows: Range) -> Value:
@@ -267,11 +394,11 @@ def _b_address(frame: Frame, panel: Value, k: Point) -> Value:
     return hidden(frame.text, pointer)
 
 
-def _levels(frame: Frame, spans: Sequence[Span], first: Value | None = None) -> list[Level]:
-    """The loops over k as b itself lies; `first` replaces the extent of the first."""
+def _levels(frame: Frame, spans: Sequence[Span], counts: dict[str, Value]) -> list[Level]:
+    """The loops over k as a and b themselves lie; `counts` are steps that take the place of an extent."""
     a, b = (strides(access.strides, frame.plan.kernel.n) for access in (frame.plan.kernel.a, frame.plan.kernel.b))
-    counts = [first if first and not number else frame.extent(span) for number, span in enumerate(spans)]
-    return [Level(c, a.get(s.name, 0), i64(b.get(s.name, 0))) for c, s in zip(counts, spans, strict=True)]
+    steps = [counts.get(span.name) or frame.extent(span) for span in spans]
+    return [Level(c, i64(a.get(s.name, 0)), i64(b.get(s.name, 0))) for c, s in zip(steps, spans, strict=True)]
 
 
 def _padded(plan: Plan) -> bool:
@@ -289,8 +416,8 @@ def _dot(frame: Frame, panel: Value, columns: Sequence[Column], rows: Range) -> 
     def group(place: Rows, first: Value, height: int, column: Value, count: int) -> None:
         here = text.at(start, frame.scalar, text.mul(column, apart))
         b = [text.at(here, frame.scalar, number * apart) for number in range(count)]
-        sums = dot(frame, place, height, count, _levels(frame, outer), b, inner.factor)
-        rest = text.at(_rest(frame, rows, first), frame.scalar, column)
+        sums = dot(frame, place, height, count, _levels(frame, outer, {}), b, inner.factor)
+        rest = text.at(_rest(frame, frame.sums, rows, first), frame.scalar, column)
         for at, value in enumerate(sums):
             frame.store_sum(value, text.at(rest, frame.scalar, at // count * plan.width + at % count), 1)
 

@@ -30,22 +30,55 @@ def copy_strip(frame: Frame, levels: Sequence[Level], source: Value, columns: Se
         _spread(frame.text, levels, vectors.memory_type(frame.plan.kernel.b.dtype), source, frame.scratch, point)
 
 
-def copy_rows(frame: Frame, first: Value, stop: Value) -> None:
-    """Copy rows of a, contiguous along k, into scratch at a stride that does not alias."""
-    plan, text, access = frame.plan, frame.text, frame.plan.kernel.a
-    lanes = text.target.lanes(access.dtype)
-    full, rest = divmod(plan.k[0].factor, lanes)
-    with text.loop(stop, first) as loop:
-        start = vectors.offset(text, access.offset, frame.strides(access), frame.row(loop.index))
-        source = text.at(frame.buffers[access.buffer], frame.scalar, start)
-        row = text.op("i64", f"sub {loop.index}, {first.name}")
-        target = text.at(frame.left_rows, frame.scalar, text.mul(row, plan.row_stride))
-        with text.loop(full * lanes, step=lanes) as along:
-            value = vectors.load(text, text.at(source, frame.scalar, along.index), access.dtype, lanes)
-            vectors.store(text, value, text.at(target, frame.scalar, along.index), access.dtype, lanes)
-        if rest:
-            value = vectors.load(text, text.at(source, frame.scalar, full * lanes), access.dtype, lanes, rest)
-            vectors.store(text, value, text.at(target, frame.scalar, full * lanes), access.dtype, lanes, rest)
+def copy_strips(frame: Frame, levels: Sequence[Level], source: Value, count: Value, columns: Sequence[Column]) -> None:
+    """Copy `count` neighbouring panels of b, each to a strip of its own: where a step of k is far from the next, one visit serves all."""
+    text, plan = frame.text, frame.plan
+    across = plan.width * plan.kernel.b.stride(plan.kernel.n)
+    type_ = vectors.memory_type(plan.kernel.b.dtype)
+
+    def step(here: Value, there: Value) -> Value:
+        with text.loop(count, carried=[here, there]) as loop:
+            panel, strip = loop.carried
+            _copy_point(frame, panel, strip, columns)
+            loop.close([text.at(panel, type_, across), text.at(strip, frame.scalar, plan.strip)])
+        return text.at(there, frame.scalar, row_width(columns))
+
+    _spread(text, levels, type_, source, frame.scratch, step)
+
+
+def copy_row(frame: Frame, row: Value, start: Value, count: Value) -> None:
+    """Copy a stretch of k of a row of a, contiguous along k, into scratch at a stride that does not alias."""
+    text, access = frame.text, frame.plan.kernel.a
+    lanes, target = text.target.lanes(access.dtype), frame.copied_row(row)
+    first = vectors.offset(text, access.offset, frame.strides(access), frame.row(row))
+    source = text.at(frame.buffers[access.buffer], frame.scalar, text.add(first, start))
+
+    def copy(at: Value, width: int) -> None:
+        value = vectors.load(text, text.at(source, frame.scalar, at), access.dtype, width)
+        vectors.store(text, value, text.at(target, frame.scalar, at), access.dtype, width)
+
+    known = count.name.isdigit()
+    whole = i64(int(count.name) // lanes * lanes) if known else text.op("i64", f"and {count}, {-lanes}")
+    if whole.name != "0":
+        with text.loop(whole, step=lanes) as along:
+            copy(along.index, lanes)
+    if whole != count:
+        with text.loop(count, whole) as along:
+            copy(along.index, 1)
+
+
+def copy_sliver(frame: Frame, levels: Sequence[Level], source: Value, target: Value, height: int) -> None:
+    """Copy `height` rows of a, contiguous along m, over all steps of `levels`: the rows side by side, a step after the other."""
+    text, dtype = frame.text, frame.plan.kernel.a.dtype
+
+    def step(here: Value, there: Value) -> Value:
+        for at, width in vectors.pieces(height):
+            value = vectors.load(text, text.at(here, frame.scalar, at), dtype, width)
+            vectors.store(text, value, text.at(there, frame.scalar, at), dtype, width)
+        return text.at(there, frame.scalar, height)
+
+    along_a = [Level(level.count, level.a, level.a) for level in levels]
+    _spread(text, along_a, frame.scalar, source, target, step)
 
 
 def _spread(text: Text, levels: Sequence[Level], scalar: str, source: Value, target: Value, body: Body) -> Value:
@@ -91,7 +124,7 @@ def _copy_transposed(frame: Frame, count: Value, source: Value, target: Value, c
             _copy_square(frame, source, target, columns, rest)
         return text.at(target, frame.scalar, rest * row)
     left = text.op("i64", f"urem {count}, {lanes}")
-    step = Level(left, 0, i64(1))
+    step = Level(left, i64(0), i64(1))
     return _spread(text, [step], frame.scalar, source, target, lambda here, there: _copy_point(frame, here, there, columns))
 
 

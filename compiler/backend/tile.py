@@ -7,21 +7,21 @@ multiplied inside. The dot form turns this by 90 degrees: vectors run along k in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import vectors
 from .elementwise import cast
 from .epilogue import Frame, Rows, Site, hidden
 from .text import Text, Value, i64
-from .tile_plan import Column
+from .tile_plan import SLIVERS, Column
 
 
 @dataclass(frozen=True)
 class Level:
-    """One loop over k: its steps, and the elements that one step is apart in a and in b."""
+    """One loop over k: its steps, and the elements that one step is apart in a (for each row of a tile where a is copied) and in b."""
 
     count: Value
-    a: int
+    a: Value
     b: Value
 
 
@@ -53,7 +53,7 @@ def walk(text: Text, levels: Sequence[Level], scalar: str, a: Value, b: Sequence
     with text.loop(level.count, carried=[a, *b, *sums]) as loop:
         here, there, carried = loop.carried[0], loop.carried[1 : 1 + len(b)], loop.carried[1 + len(b) :]
         after = walk(text, inner, scalar, here, there, carried, step)
-        loop.close([text.add(here, i64(level.a)), *(text.at(p, scalar, level.b) for p in there), *after])
+        loop.close([text.add(here, level.a), *(text.at(p, scalar, level.b) for p in there), *after])
     return loop.results[1 + len(b) :]
 
 
@@ -61,6 +61,7 @@ def accumulate(frame: Frame, rows: Rows, height: int, columns: Sequence[Column],
     """Add a part of k to the sums of a tile of `height` rows; the sums are row by row."""
     text, kernel = frame.text, frame.plan.kernel
     left = Left(frame, rows, height)
+    levels = [replace(level, a=text.mul(level.a, left.side_by_side)) for level in k.levels]
 
     def step(a: Value, panels: Sequence[Value], sums: Sequence[Value]) -> list[Value]:
         right = [_right(frame, text.at(panels[c.panel], frame.scalar, c.offset), c, k.b.padded) for c in columns]
@@ -73,7 +74,7 @@ def accumulate(frame: Frame, rows: Rows, height: int, columns: Sequence[Column],
                 after.append(vectors.multiply_add(text, whole[column.lanes], right[number], total, kernel.dtype, column.lanes))
         return after
 
-    return walk(text, k.levels, frame.scalar, k.start, k.b.panels, sums, step)
+    return walk(text, levels, frame.scalar, k.start, k.b.panels, sums, step)
 
 
 class Left:
@@ -84,10 +85,11 @@ class Left:
         self.frame, self.rows, self.height = frame, rows, height
         access, m = frame.plan.kernel.a, frame.plan.m
         self.apart = access.stride(m[-1].name) if m else 0
+        self.side_by_side = 1
         if frame.copied_from is not None:
-            self.apart = frame.plan.row_stride
-            row = frame.text.op("i64", f"sub {rows.points[0][m[-1].name]}, {frame.copied_from.name}")
-            self.bases = [hidden(frame.text, frame.text.at(frame.left_rows, frame.scalar, frame.text.mul(row, self.apart)))]
+            slivers = frame.plan.pack == SLIVERS
+            self.apart, self.side_by_side = (1, height) if slivers else (frame.plan.pitch, 1)
+            self.bases = [hidden(frame.text, frame.copied_row(rows.points[0][m[-1].name]))]
             return
         site = Site(frame, rows, (), ())
         self.bases = [site.pointer(access, number, None) for number in range(1 if rows.run else height)]
@@ -128,7 +130,7 @@ def dot(frame: Frame, rows: Rows, height: int, columns: int, levels: Sequence[Le
 
     def inmost(a: Value, right: Sequence[Value], sums: Sequence[Value]) -> list[Value]:
         full, rest = divmod(run, lanes)
-        inner = [Level(i64(full), lanes, i64(lanes))]
+        inner = [Level(i64(full), i64(lanes), i64(lanes))]
         sums = walk(text, inner, frame.scalar, a, right, sums, fold(lanes))
         if not rest:
             return list(sums)

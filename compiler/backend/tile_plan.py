@@ -12,6 +12,9 @@ DIRECT, CHOOSE, COPY, TRANSPOSE, GATHER, DOT = "direct", "choose", "copy", "tran
 """How b is read: where it lies; there or from a copy, by the number of rows; from a copy made by vectors, by transposed squares or element
 by element; along k in vectors."""
 
+APART, SLIVERS = "apart", "slivers"
+"""How a is copied: row after row, contiguous along k; or tile after tile, the rows of a tile side by side for each step of k."""
+
 COPY_TILES = 4
 """Register tiles of rows from which copying a panel of b pays."""
 
@@ -42,12 +45,15 @@ class Plan:
     Rows are tiled within lines of `line` rows, the innermost axis of m or parts of it, if that is not 0; lo and hi then count lines of m.
     `lanes` by `vectors` is a panel; `heights` are the register tile's rows in falling order; `form` is how b is read (the dot form takes
     `dot_columns` columns at once). `blocked` is the position in `k` of the loop that is cut into blocks of `block` steps (-1: none).
-    `m_block` rows at a time see all panels; they are first copied `row_stride` elements apart when that is not 0.
+    When `joined`, the loop outside the cut one, which is as long as there are rows, is cut with it: a block is then several of its steps.
+    `m_block` rows at a time see all panels, `group` of them in turn at each block of k, and their strips of b lie `strip` elements apart
+    where they are copied together (not 0). `pack` says how these rows are copied first
+    (not at all when it is empty), `pitch` elements for each.
     `wide` are the (rows, panels side by side) of tiles for few rows alone, where the stream of b is the bound.
     `varies` says of each instruction of the body whether it depends on the row (or batch) and on the column; `streamed` are the operands
     of the body that are asked for ahead.
-    The scratch holds, in this order and in bytes: the copied strip of b, resting sums of a block of rows, those of few rows, copied
-    rows of a.
+    The scratch holds, in this order and in bytes: the copied strip of b, or strips; resting sums of a block of rows (panel after panel
+    of a group); those of few rows; copied rows of a.
     """
 
     kernel: Contract
@@ -63,8 +69,12 @@ class Plan:
     line: int
     blocked: int
     block: int
+    joined: bool
     m_block: int
-    row_stride: int
+    group: int
+    strip: int
+    pack: str
+    pitch: int
     wide: tuple[tuple[int, int], ...]
     long_body: bool
     varies: tuple[tuple[bool, bool], ...]
@@ -104,7 +114,7 @@ class Plan:
         """The most rows that count as few: they have tiles of their own."""
         return len(self.wide)
 
-    def group(self, panels: int) -> tuple[Column, ...]:
+    def side_by_side(self, panels: int) -> tuple[Column, ...]:
         """The vectors of `panels` full panels side by side."""
         return tuple(Column(p, v * self.lanes, self.lanes, self.lanes) for p in range(panels) for v in range(self.vectors))
 

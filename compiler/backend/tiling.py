@@ -15,7 +15,22 @@ from ..ir.elementwise import ROWS
 from ..kernels import model
 from ..kernels.model import Access, Axis, Contract, Load
 from .target import Target
-from .tile_plan import CHOOSE, COPY, COPY_TILES, DIRECT, DOT, GATHER, TRANSPOSE, Plan, Span, columns_of, power_of_two, strides
+from .tile_plan import (
+    APART,
+    CHOOSE,
+    COPY,
+    COPY_TILES,
+    DIRECT,
+    DOT,
+    GATHER,
+    SLIVERS,
+    TRANSPOSE,
+    Plan,
+    Span,
+    columns_of,
+    power_of_two,
+    strides,
+)
 
 COPIED = (CHOOSE, COPY, TRANSPOSE, GATHER)
 """The forms that copy b into scratch, at least when there are many rows."""
@@ -29,6 +44,15 @@ PANEL_BYTES = 64 << 10
 STREAMED_BYTES = 2**23
 """Operands of a body beyond this are prefetched: smaller ones come from the caches by themselves (measured: 8% slower with it)."""
 
+PACKED_STEPS = {APART: 384, SLIVERS: 192}
+"""Steps of a block of k where a is copied: a panel of b for so many, and a tile's rows of a, stay in the first-level cache."""
+
+PACKED_BYTES = 384 << 10
+"""Copied rows of a for a block of k: they stay in the second-level cache while the panels pass over them."""
+
+GROUP_BYTES = 1 << 20
+"""Sums of a block of rows that rest between blocks of k: as many panels as have room in it share one copy of a."""
+
 ROWS_BYTES = 512 << 10
 """Rows of a that stay in the second-level cache while all panels pass over them; twice that where each block of rows copies b anew."""
 
@@ -37,6 +61,12 @@ RESTING_TILES = 40
 
 ALIAS_BYTES = 4096
 """Rows of a this far apart, or a multiple, fall on the same few lines of the first-level cache."""
+
+FAR_BYTES = 256
+"""A step of k this far from the next one leaves most of each line of the cache unread by a tile of rows."""
+
+WORTH_COPYING, LIKELY_ROWS = 1024, 64
+"""Steps of k times panels from which copying such rows pays; as many rows of the batch are supposed."""
 
 ALIAS_PANELS = 6
 """Panels from which copying such rows apart pays."""
@@ -80,13 +110,16 @@ def make_plan(kernel: Contract, target: Target, partition: str = "auto", fresh: 
     form = _form(kernel, m, k, lanes, tile_rows)
     if form == DOT:
         tile_rows, dot_columns = _dot_tile(kernel, target)
-    blocked, block = _blocks(kernel, form, k, width)
+    pack = _pack(kernel, form, m, k, width)
+    blocked, block, joined = _blocks(form, k, pack, width * size)
     depth = math.prod(s.factor for s in k if not s.rows) if blocked < 0 else block * math.prod(s.factor for s in k[blocked + 1 :])
     long_body = _body_cost(kernel) > LONG_BODY or form == DOT
     resting = blocked >= 0 or long_body
-    row_stride = _row_stride(kernel, form, m, k, width)
-    m_block = _row_block(form, tile_rows, (row_stride or depth) * size, resting)
+    pitch = _pitch(kernel, pack, depth)
+    m_block = _even(m, PACKED_BYTES // (pitch * size), tile_rows) if pack else _row_block(form, tile_rows, depth * size, resting)
     m_block = max(line, m_block // line * line) if line else m_block
+    group = max(1, GROUP_BYTES // (m_block * width * size)) if pack and blocked >= 0 else 1
+    strip = depth * width + 64 // size if group > 1 and form in (CHOOSE, COPY) and not kernel.n.split else 0
     wide = _wide(kernel, target, form, lanes, vectors)
     few = len(wide) * -(-columns_of(kernel) // width)
     return Plan(
@@ -103,16 +136,20 @@ def make_plan(kernel: Contract, target: Target, partition: str = "auto", fresh: 
         line=line,
         blocked=blocked,
         block=block,
+        joined=joined,
         m_block=m_block,
-        row_stride=row_stride,
+        group=group,
+        strip=strip,
+        pack=pack,
+        pitch=pitch,
         wide=wide,
         long_body=long_body,
         varies=varies(kernel),
         streamed=_streamed(kernel, m, fresh),
-        strip_bytes=_padded(depth * width * size if form in COPIED else 0),
-        sums_bytes=_padded(m_block * width * size if resting else 0),
+        strip_bytes=_padded((strip * group or depth * width) * size if form in COPIED else 0),
+        sums_bytes=_padded(m_block * group * width * size if resting else 0),
         few_bytes=_padded(few * width * size if long_body else 0),
-        rows_bytes=_padded(m_block * row_stride * size),
+        rows_bytes=_padded(m_block * pitch * size),
     )
 
 
@@ -225,16 +262,34 @@ def _form(kernel: Contract, m: tuple[Span, ...], k: tuple[Span, ...], lanes: int
     return DIRECT if rows is not None and rows < COPY_TILES * tile_rows else CHOOSE
 
 
-def _row_stride(kernel: Contract, form: str, m: tuple[Span, ...], k: tuple[Span, ...], width: int) -> int:
-    """The stride of a copy of contiguous rows of a that would alias, 0 if there is no need."""
-    if form == DOT or len(m) != 1 or len(k) != 1 or k[0].rows or kernel.a.dtype != kernel.dtype:
-        return 0
-    apart = kernel.a.stride(m[0].name) * kernel.dtype.bytes
-    many = columns_of(kernel) >= ALIAS_PANELS * width
-    if not many or kernel.a.stride(k[0].name) != 1 or not apart or apart % ALIAS_BYTES:
-        return 0
+def _pack(kernel: Contract, form: str, m: tuple[Span, ...], k: tuple[Span, ...], width: int) -> str:
+    """How a is copied first: rows, contiguous along k, that would alias or are long; rows side by side, a step of k far from the next."""
+    if form == DOT or len(m) != 1 or not k or kernel.a.dtype != kernel.dtype or columns_of(kernel) < ALIAS_PANELS * width:
+        return ""
+    size, row, step = kernel.dtype.bytes, kernel.a.stride(m[0].name), kernel.a.stride(k[-1].name)
+    turns = math.prod(s.factor * (LIKELY_ROWS if s.rows else 1) for s in k)
+    if row == 1 and step * size >= FAR_BYTES:
+        return SLIVERS if turns * columns_of(kernel) >= WORTH_COPYING * width else ""
+    if step != 1 or not row or len(k) > 1 or k[0].rows:
+        return ""
+    return APART if row * size % ALIAS_BYTES == 0 or k[0].factor > 2 * PACKED_STEPS[APART] else ""
+
+
+def _pitch(kernel: Contract, pack: str, depth: int) -> int:
+    """Elements that a row of a takes in its copy; whole rows begin on lines of the cache that differ."""
+    if pack != APART:
+        return depth if pack else 0
     line = 64 // kernel.dtype.bytes
-    return (-(-k[0].factor // line) | 1) * line
+    return (-(-depth // line) | 1) * line
+
+
+def _even(m: Sequence[Span], most: int, tile_rows: int) -> int:
+    """Rows of a block, whole tiles, at most about `most`; where their number is known, blocks are as good as equal."""
+    most = max(tile_rows, most // tile_rows * tile_rows)
+    if m[0].rows:
+        return most
+    share = -(-m[0].factor // -(-m[0].factor // most))
+    return -(-share // tile_rows) * tile_rows
 
 
 def _dot_tile(kernel: Contract, target: Target) -> tuple[int, int]:
@@ -253,18 +308,22 @@ def _wide(kernel: Contract, target: Target, form: str, lanes: int, vectors: int)
     return tuple((rows, across // vectors) for rows, across in shapes if across // vectors > 1)
 
 
-def _blocks(kernel: Contract, form: str, k: tuple[Span, ...], width: int) -> tuple[int, int]:
-    """The loop of k that is cut, and into blocks of how many steps."""
-    limit = PANEL_BYTES // (width * kernel.dtype.bytes)
+def _blocks(form: str, k: tuple[Span, ...], pack: str, step_bytes: int) -> tuple[int, int, bool]:
+    """The loop of k that is cut, into blocks of how many steps, and whether the loop outside it is cut with it."""
+    limit = PACKED_STEPS[pack] if pack else PANEL_BYTES // step_bytes
     unknown, depth = any(s.rows for s in k), math.prod(s.factor for s in k)
-    if form == DOT or (form == DIRECT and (unknown or depth <= 2 * limit)):
-        return -1, 0
+    if form == DOT or (form == DIRECT and not pack and (unknown or depth <= 2 * limit)):
+        return -1, 0, False
     inside = 1
     for position in range(len(k) - 1, -1, -1):
-        if k[position].rows or inside * k[position].factor > limit:
-            return position, max(1, limit // inside)
-        inside *= k[position].factor
-    return -1, 0
+        span = k[position]
+        if span.rows or inside * span.factor > limit:
+            block = max(1, limit // inside)
+            if pack and not span.rows:
+                block = -(-span.factor // -(-span.factor // block) // 16) * 16
+            return position, block, span.rows and position > 0
+        inside *= span.factor
+    return -1, 0, False
 
 
 def _partition(wanted: str, batch: tuple[Span, ...], m: tuple[Span, ...], width: int, kernel: Contract) -> str:
