@@ -56,8 +56,14 @@ GROUP_BYTES = 1 << 20
 ROWS_BYTES = 512 << 10
 """Rows of a that stay in the second-level cache while all panels pass over them; twice that where each block of rows copies b anew."""
 
-RESTING_TILES = 40
-"""Register tiles of rows whose sums may rest in scratch at once."""
+RESTING_ROWS = 480
+"""Rows whose sums may rest in scratch at once."""
+
+STREAMED_STEPS = 256
+"""Steps of a block of a long k that is read where it lies: what a tile reads of a and b for so many stays in the first-level cache."""
+
+DENSE_BYTES, SPAN_BYTES = 128, 16 << 10
+"""Steps of k of a panel of b that lie no further apart fill the first-level cache evenly; all of them in so few bytes anyhow."""
 
 ALIAS_BYTES = 4096
 """Rows of a this far apart, or a multiple, fall on the same few lines of the first-level cache."""
@@ -116,9 +122,9 @@ def make_plan(kernel: Contract, target: Target, partition: str = "auto", fresh: 
     long_body = _body_cost(kernel) > LONG_BODY or form == DOT
     resting = blocked >= 0 or long_body
     pitch = _pitch(kernel, pack, depth)
-    m_block = _even(m, PACKED_BYTES // (pitch * size), tile_rows) if pack else _row_block(form, tile_rows, depth * size, resting)
-    m_block = max(line, m_block // line * line) if line else m_block
-    group = max(1, GROUP_BYTES // (m_block * width * size)) if pack and blocked >= 0 else 1
+    most = PACKED_BYTES // (pitch * size) if pack else _row_block(form, tile_rows, depth * size, resting)
+    m_block = _even(m, most, line or tile_rows)
+    group = max(1, GROUP_BYTES // (m_block * width * size)) if blocked >= 0 else 1
     strip = depth * width + 64 // size if group > 1 and form in (CHOOSE, COPY) and not kernel.n.split else 0
     wide = _wide(kernel, target, form, lanes, vectors)
     few = len(wide) * -(-columns_of(kernel) // width)
@@ -169,7 +175,7 @@ def _row_block(form: str, tile_rows: int, row_bytes: int, resting: bool) -> int:
     """Rows that see all panels before the next ones do; fewer when their sums rest in scratch."""
     budget = ROWS_BYTES if form == DIRECT else 2 * ROWS_BYTES
     rows = max(4 * tile_rows, budget // row_bytes // tile_rows * tile_rows)
-    return min(rows, RESTING_TILES * tile_rows) if resting else rows
+    return min(rows, RESTING_ROWS // tile_rows * tile_rows) if resting else rows
 
 
 def heights(most: int) -> tuple[int, ...]:
@@ -257,7 +263,8 @@ def _form(kernel: Contract, m: tuple[Span, ...], k: tuple[Span, ...], lanes: int
         return COPY if along_n else GATHER
     if not along_n:
         return TRANSPOSE if along_k and lanes > 1 else GATHER
-    if n.extent == 1 or inner is None or b.get(inner.name, 0) * kernel.dtype.bytes <= 256:
+    apart = b.get(inner.name, 0) * kernel.dtype.bytes if inner else 0
+    if n.extent == 1 or apart <= DENSE_BYTES or apart * _turns(k) <= SPAN_BYTES:
         return DIRECT
     return DIRECT if rows is not None and rows < COPY_TILES * tile_rows else CHOOSE
 
@@ -267,12 +274,16 @@ def _pack(kernel: Contract, form: str, m: tuple[Span, ...], k: tuple[Span, ...],
     if form == DOT or len(m) != 1 or not k or kernel.a.dtype != kernel.dtype or columns_of(kernel) < ALIAS_PANELS * width:
         return ""
     size, row, step = kernel.dtype.bytes, kernel.a.stride(m[0].name), kernel.a.stride(k[-1].name)
-    turns = math.prod(s.factor * (LIKELY_ROWS if s.rows else 1) for s in k)
     if row == 1 and step * size >= FAR_BYTES:
-        return SLIVERS if turns * columns_of(kernel) >= WORTH_COPYING * width else ""
+        return SLIVERS if _turns(k) * columns_of(kernel) >= WORTH_COPYING * width else ""
     if step != 1 or not row or len(k) > 1 or k[0].rows:
         return ""
     return APART if row * size % ALIAS_BYTES == 0 or k[0].factor > 2 * PACKED_STEPS[APART] else ""
+
+
+def _turns(k: Sequence[Span]) -> int:
+    """Steps of all loops of k, at a likely number of rows."""
+    return math.prod(s.factor * (LIKELY_ROWS if s.rows else 1) for s in k)
 
 
 def _pitch(kernel: Contract, pack: str, depth: int) -> int:
@@ -283,13 +294,13 @@ def _pitch(kernel: Contract, pack: str, depth: int) -> int:
     return (-(-depth // line) | 1) * line
 
 
-def _even(m: Sequence[Span], most: int, tile_rows: int) -> int:
-    """Rows of a block, whole tiles, at most about `most`; where their number is known, blocks are as good as equal."""
-    most = max(tile_rows, most // tile_rows * tile_rows)
-    if m[0].rows:
+def _even(m: Sequence[Span], most: int, unit: int) -> int:
+    """Rows of a block, whole units, at most about `most`; where their number is known, blocks are as good as equal."""
+    most = max(unit, most // unit * unit)
+    if any(s.rows for s in m):
         return most
-    share = -(-m[0].factor // -(-m[0].factor // most))
-    return -(-share // tile_rows) * tile_rows
+    rows = math.prod(s.factor for s in m)
+    return -(-rows // -(-rows // most) // unit) * unit
 
 
 def _dot_tile(kernel: Contract, target: Target) -> tuple[int, int]:
@@ -311,9 +322,10 @@ def _wide(kernel: Contract, target: Target, form: str, lanes: int, vectors: int)
 def _blocks(form: str, k: tuple[Span, ...], pack: str, step_bytes: int) -> tuple[int, int, bool]:
     """The loop of k that is cut, into blocks of how many steps, and whether the loop outside it is cut with it."""
     limit = PACKED_STEPS[pack] if pack else PANEL_BYTES // step_bytes
-    unknown, depth = any(s.rows for s in k), math.prod(s.factor for s in k)
-    if form == DOT or (form == DIRECT and not pack and (unknown or depth <= 2 * limit)):
+    if form == DOT or (form == DIRECT and not pack and _turns(k) <= 2 * limit):
         return -1, 0, False
+    if not pack and any(s.rows for s in k):
+        limit = min(limit, STREAMED_STEPS)
     inside = 1
     for position in range(len(k) - 1, -1, -1):
         span = k[position]
