@@ -16,6 +16,9 @@ from .text import Text, Value, i64
 from .tile import Level, Source, Stretch, accumulate, dot, zeros
 from .tile_plan import APART, CHOOSE, COPY_TILES, DIRECT, DOT, SLIVERS, Column, Plan, Span, balanced, strides
 
+SPARED = 4
+"""Rows of the shorter tile that keeps the multipliers busy."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -43,8 +46,10 @@ def tiles(frame: Frame, rows: Range, each: Callable[[Rows, Value, int], None]) -
         _line_tiles(frame, rows, each)
         return
     if rows.count is None:
-        for height in plan.heights:
+        for number, height in enumerate(plan.heights):
             end = whole_steps(text, start, rows.stop, height)
+            if not number:
+                end = _sparing(frame, start, end, rows.stop)
             with text.loop(end, start, height) as loop:
                 each(rows_from(frame, loop.index, height), loop.index, height)
             start = hidden(text, end)
@@ -54,6 +59,21 @@ def tiles(frame: Frame, rows: Range, each: Callable[[Rows, Value, int], None]) -
         with _tile_by_tile(text, start, end, height, count) as first:
             each(rows_from(frame, first, height), first, height)
         start = end
+
+
+def _sparing(frame: Frame, start: Value, end: Value, stop: Value) -> Value:
+    """Where the tallest tiles end: one sooner when two or three rows would be left, and two tiles of four rows do instead.
+
+    Two rows alone hold too few sums to hide the latency of multiply-add: they take as long as four.
+    """
+    text, most = frame.text, frame.plan.heights[0]
+    if most % SPARED != 2 or SPARED not in frame.plan.heights:
+        return end
+    left = text.op("i64", f"sub {stop}, {end.name}")
+    few = text.op("i1", f"icmp eq {text.op('i64', f'and {left}, -2')}, 2")
+    some = text.op("i1", f"icmp sgt {end}, {start.name}")
+    sooner = text.op("i64", f"sub {end}, {most}")
+    return text.op("i64", f"select i1 {text.op('i1', f'and {few}, {some.name}').name}, {sooner}, {end}")
 
 
 def _line_tiles(frame: Frame, rows: Range, each: Callable[[Rows, Value, int], None]) -> None:
