@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,9 @@ from .streaming import Rows, taken
 from .training import Progress, Report
 
 Scores = dict[str, float]
+SHIFTS = 16
+"""How often at most a fold that takes turns is set aside for others."""
+
 MANY = 2
 """With so many threads a fold the threads share the work of a single training instead."""
 
@@ -35,24 +40,73 @@ def run_folds(model: Model, data: Rows, folds: Sequence[Fold], keys: Keys | None
     return _at_once(model, data, folds, keys, width)
 
 
+class Turns:
+    """So many may work at once; of those who wait, whoever has done the least is next."""
+
+    def __init__(self, places: int) -> None:
+        """Nobody works yet."""
+        self._free, self._changed = places, threading.Condition()
+        self._waiting: list[tuple[int, int]] = []
+        self._tickets = itertools.count()
+
+    def take(self, done: int = 0) -> None:
+        """Wait for a place."""
+        with self._changed:
+            self._take(done)
+
+    def give(self) -> None:
+        """Leave a place to whoever waits."""
+        with self._changed:
+            self._give()
+
+    def pass_on(self, done: int, lead: int) -> None:
+        """Let somebody else go first who is at least `lead` behind; return when it is this one's turn again."""
+        with self._changed:
+            if self._waiting and done - self._waiting[0][0] >= lead:
+                self._give()
+                self._take(done)
+
+    def _take(self, done: int) -> None:
+        mine = (done, next(self._tickets))
+        heapq.heappush(self._waiting, mine)
+        self._changed.wait_for(lambda: self._free and self._waiting[0] == mine)
+        heapq.heappop(self._waiting)
+        self._free -= 1
+        self._changed.notify_all()
+
+    def _give(self) -> None:
+        self._free += 1
+        self._changed.notify_all()
+
+
 def _at_once(model: Model, data: Rows, folds: Sequence[Fold], keys: Keys | None, width: int) -> Iterator[Scores]:
-    """Folds on threads of their own; whoever stops asking ends them within a moment."""
-    models, stop = SimpleQueue[Model](), threading.Event()
-    for _ in range(width):
+    """Folds on threads of their own; whoever stops asking ends them within a moment.
+
+    Where their number is no multiple of that of the threads, the odd ones take turns with others, so that no thread is idle at the end.
+    """
+    models, stop, turns = SimpleQueue[Model](), threading.Event(), Turns(width)
+    under_way = width + len(folds) % width
+    for _ in range(under_way):
         models.put(sibling(model))
 
     def look(progress: Progress) -> None:
+        if progress.finished:
+            turns.pass_on(progress.epoch, max(1, progress.epochs // SHIFTS))
         if stop.is_set():
             raise _StoppedError
 
     def run(fold: Fold) -> Scores:
         own = models.get()
+        turns.take()
         try:
+            if stop.is_set():
+                raise _StoppedError
             return run_fold(own, data, fold, keys, look)
         finally:
+            turns.give()
             models.put(own)
 
-    with ThreadPoolExecutor(width, "ranvier-fold") as pool:
+    with ThreadPoolExecutor(under_way, "ranvier-fold") as pool:
         try:
             yield from pool.map(run, folds)
         finally:
