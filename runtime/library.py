@@ -163,7 +163,7 @@ class Library:
             case "predict":
                 return (POINTER, SIZE, *buffer * len(self._inputs), *buffer)
             case "train_step":
-                return (POINTER, SIZE, *buffer * len(self._tensors), POINTER)
+                return (POINTER, SIZE, *buffer * len(self._trained), POINTER)
             case "get_parameter" | "set_parameter":
                 return (POINTER, SIZE, *buffer)
             case "get_scalar":
@@ -194,6 +194,12 @@ class Library:
     @cached_property
     def _inputs(self) -> dict[str, dict[str, Any]]:
         return {name: each for name, each in self._tensors.items() if name not in self.targets}
+
+    @cached_property
+    def _trained(self) -> dict[str, dict[str, Any]]:
+        """What a step of training takes, by name, in order: the weights of rows last, where they have some."""
+        weight = self.manifest["row_weight"]
+        return self._tensors if weight is None else {**self._tensors, weight["name"]: weight}
 
     @cached_property
     def fields(self) -> dict[str, Field]:
@@ -271,20 +277,40 @@ class Library:
             self._run("predict", {name: array[start:stop] for name, array in arrays.items()}, part.ctypes.data, part.nbytes)
         return result
 
-    def step(self, data: Mapping[str, Any], y: Any = None) -> float:
-        """One training step on a batch of at most `capacity` rows; returns the loss before the step (without penalties)."""
+    def step(self, data: Mapping[str, Any], y: Any = None, *, sample_weight: Any = None) -> float:
+        """One training step on a batch of at most `capacity` rows; returns the loss before the step (without penalties).
+
+        `sample_weight` [rows] is for a library of a model whose rows have weights; by default they are those of the column that its file
+        names, else 1.
+        """
         self.need_training("steps are made")
-        arrays = (self._as_they_are(data, self._tensors) if y is None else None) or self.arrays(data, targets=True, y=y)
+        weighted = self.manifest["row_weight"]
+        if weighted is None and sample_weight is not None:
+            raise RanvierError("rows of this library have no weights: compile a model that was trained with some")
+        arrays = (None if weighted or y is not None else self._as_they_are(data, self._tensors)) or self.arrays(data, targets=True, y=y)
+        if weighted is not None:
+            arrays[weighted["name"]] = self._row_weights(sample_weight, data, len(next(iter(arrays.values()))))
         loss = ctypes.c_double()
         self._run("train_step", arrays, ctypes.addressof(loss))
         return loss.value
+
+    def _row_weights(self, given: Any, data: Mapping[str, Any], rows: int) -> Array:
+        """How much rows count: what is given for them, the column that the model's file names, else 1 each."""
+        from ..compiler.ir.types import DTYPES
+        from .row_weights import NAME, row_weights
+        from .table import Origin
+
+        about = self.manifest["row_weight"]
+        column = about["column"]
+        found = data[column] if given is None and column and isinstance(data, Mapping) and column in data else given
+        return row_weights(found, rows, DTYPES[about["type"]], NAME if found is given else column, Origin())
 
     def _run(self, name: str, arrays: Arrays, *out: int) -> None:
         """Run a program on some rows; raises DataError for what is wrong with them."""
         rows = len(next(iter(arrays.values())))
         if self._team is not None:
             self._team.start()
-        order = [arrays[field] for field in (self._inputs if name == "predict" else self._tensors)]
+        order = [arrays[field] for field in (self._inputs if name == "predict" else self._trained)]
         given = [each for array in order for each in (array.ctypes.data, array.nbytes)]
         code = self._function(name)(self.context, rows, *given, *out)
         if code:

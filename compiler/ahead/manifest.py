@@ -29,6 +29,7 @@ def manifest(library: Library, about: Mapping[str, str]) -> dict[str, Any]:
         "inputs": [_tensor(each) for each in face.inputs],
         "targets": [_tensor(each) for each in face.fields if each.name in face.targets],
         "fields": [each.name for each in face.fields],
+        "row_weight": _tensor(face.row_weight) | {"column": face.weight_column} if face.row_weight is not None else None,
         "outputs": [_tensor(face.output)] if face.output is not None else [],
         "parameters": [_tensor(each) for each in face.parameters],
         "scalars": list(face.scalars),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +31,16 @@ def can_run(target: str) -> bool:
     flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text().partition("\nflags")[2].partition("\n")[0]))
     wanted = {"x86-64": set(), "x86-64-v3": {"avx2", "fma", "bmi2"}, "x86-64-v4": {"avx2", "fma", "avx512f", "avx512bw", "avx512dq"}}
     return wanted[target] <= flags
+
+
+OF_C = {"memcpy", "memset", "memmove", "syscall", "usleep"}
+"""What a library may want of the C library."""
+
+
+def declared(folder: Path) -> set[str]:
+    """The names that a header declares."""
+    text = re.sub(r"/\*.*?\*/", "", (folder / "net.h").read_text(), flags=re.DOTALL)
+    return set(re.findall(r"\b(net_\w+)\(", text)) | set(re.findall(r"^extern .*?(\w+)\[\];", text, re.MULTILINE))
 
 
 def close(found: np.ndarray, wanted: np.ndarray) -> bool:
@@ -108,10 +120,21 @@ def test_the_best_level_is_picked_and_states_go_between_them(tmp_path: Path) -> 
 def test_only_what_is_documented_is_seen(target: str, tmp_path: Path) -> None:
     need("nm", "readelf")
     export(MODELS["mlp"], tmp_path, name="net", target=target, train=True)
-    declared = set(re.findall(r"\b(net_\w+)\(", (tmp_path / "net.h").read_text()))
     seen = [line.split() for line in run(["nm", "-g", tmp_path / "net.o"]).splitlines()]
-    assert {line[-1] for line in seen if line[-2] != "U"} == declared | {"ranvier_manifest"}
-    assert {line[-1] for line in seen if line[-2] == "U"} <= {"memcpy", "memset", "memmove", "syscall", "usleep"}
+    assert {line[-1] for line in seen if line[-2] != "U"} == declared(tmp_path)
+    assert {line[-1] for line in seen if line[-2] == "U"} <= OF_C
+
+
+@pytest.mark.parametrize("linker", ["cc", "ld"])
+@pytest.mark.parametrize("options", [{"train": True, "threads": 2}, {"multiversion": True}])
+def test_a_library_shows_what_its_header_declares(linker: str, options: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
+    need("nm", linker)
+    which = shutil.which
+    monkeypatch.setattr(linking.shutil, "which", lambda name: which(name) if name == linker else None)
+    library = exported(MODELS["mlp"], tmp_path, **options).files[0]
+    seen = [line.split() for line in run(["nm", "-D", library]).splitlines()]
+    assert {line[-1] for line in seen if line[-2] not in "Uw"} == declared(tmp_path)
+    assert {line[-1].partition("@")[0] for line in seen if line[-2] in "Uw"} <= OF_C
 
 
 def test_a_library_has_no_code_that_can_be_written_and_no_state(tmp_path: Path) -> None:
@@ -202,12 +225,3 @@ def test_rows_of_a_call_can_be_chosen(tmp_path: Path) -> None:
 def test_statistics_want_rows_first(tmp_path: Path) -> None:
     with pytest.raises(rv.RanvierError, match="not fitted"):
         export(rv.compile(EXAMPLES["mlp"].text), tmp_path, name="net")
-
-
-def test_a_model_whose_rows_have_weights_is_for_predictions_alone(tmp_path: Path) -> None:
-    model = EXAMPLES["mlp"].model()
-    rows = EXAMPLES["mlp"].rows(5)
-    model.step(rows, sample_weight=np.ones(5))
-    with pytest.raises(rv.RanvierError, match="rows of this model have weights"):
-        export(model, tmp_path, name="weighted", train=True)
-    assert export(model, tmp_path, name="weighted").files
