@@ -58,7 +58,7 @@ def test_a_model_of_another_machine_is_not_run(use: object, tmp_path: Path) -> N
         use(model)
     files = export_quietly(model, tmp_path)
     assert "AArch64" in run(["readelf", "-h", next(file for file in files if file.suffix == ".o")])
-    assert [file.name for file in export_quietly(model, tmp_path / "own", target="native")][0] == "libplain.so"
+    assert export_quietly(model, tmp_path / "own", target="native")[0].name == "libplain.so"
 
 
 def export_quietly(model: rv.Model, folder: Path, **options: str) -> tuple[Path, ...]:
