@@ -26,13 +26,21 @@ GUARDED = """
 #include <string.h>
 #include <sys/mman.h>
 
+#ifdef PLAIN_MEMORY /* for checkers that know of malloc */
+static unsigned char *guarded(size_t bytes) {
+    unsigned char *found = (unsigned char *)malloc(bytes);
+    if (found == NULL) exit(90);
+    return found;
+}
+#else
 /* Bytes that end where a page begins that nobody may touch; and one such page lies before the first of their pages. */
 static unsigned char *guarded(size_t bytes) {
     size_t pages = (bytes + 4095) / 4096;
     unsigned char *all = (unsigned char *)mmap(NULL, (pages + 2) * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (all == (unsigned char *)MAP_FAILED || mprotect(all + 4096, pages * 4096, PROT_READ | PROT_WRITE) != 0) exit(90);
-    return all + 4096 + pages * 4096 - bytes;
+    return (unsigned char *)memset(all + 4096 + pages * 4096 - bytes, 0xA5, bytes);
 }
+#endif
 
 static unsigned char *from_file(const char *path, size_t bytes) {
     unsigned char *found = guarded(bytes);
@@ -96,7 +104,7 @@ def run(command: Sequence[object], status: int = 0, **options: Any) -> str:
 
 
 def main(top: str, body: str, names: Sequence[str] = ("net",)) -> str:
-    """A program with these lines in its `main`, which fails when something was not as expected."""
+    """A program with these lines on `top` and those in its `main`, which fails when something was not as expected."""
     headers = "\n".join(f'#include "{name}.h"' for name in names)
     return f"{GUARDED}{headers}\n{top}\nint main(void) {{\n{body}\nreturn wrong != 0;\n}}\n"
 
@@ -131,7 +139,7 @@ class Caller:
         wanted |= {each["name"] for each in self.weights() if "targets" in kinds}
         for field in (f for f in self.ordered() if f["name"] in wanted):
             self.count += 1
-            path = self.folder / f"rows-{self.count}.bin"
+            path = self.folder / f"{self.name}-{self.count}.rows"
             array = np.ascontiguousarray(rows[field["name"]])
             path.write_bytes(array.tobytes())
             found.append(f'(const {TYPES[field["type"]]} *)(const void *)from_file("{path}", {array.nbytes}), {array.nbytes}')
@@ -152,7 +160,6 @@ class Caller:
             f"check({own}_workspace_bytes({threads}, &asked));",
             "if (asked != workspace_bytes) return 94;",
             "unsigned char *workspace = guarded(workspace_bytes);",
-            "memset(workspace, 0xA5, workspace_bytes);",
             f"{own}_context *context = NULL;",
             f"check({own}_init(workspace, workspace_bytes, {threads}, &context));",
         ]
@@ -184,19 +191,13 @@ class Caller:
                 f'to_file("{self.folder / path}-{number}", values, {each["bytes"]}); }}',
             ]
 
+    @property
+    def check(self) -> str:
+        """What the lines need: how a code that is none is said."""
+        return f"#define check(call) do {{ int32_t code = (call); checked(code, {self.name}_error_text(code)); }} while (0)"
+
     def source(self) -> str:
-        return "\n".join(
-            [
-                GUARDED,
-                f'#include "{self.name}.h"',
-                f"#define check(call) do {{ int32_t code = (call); checked(code, {self.name}_error_text(code)); }} while (0)",
-                "int main(void) {",
-                *self.lines,
-                "return 0;",
-                "}",
-                "",
-            ]
-        )
+        return main(f"{EXPECT}\n{self.check}", "\n".join(self.lines), (self.name,))
 
     def read(self, path: str, like: np.ndarray) -> np.ndarray:
         return np.frombuffer((self.folder / path).read_bytes(), like.dtype).reshape(like.shape)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from embedded import Caller, build, exported, need, run
+from embedded import Caller, build, exported, run
 from embedded_models import EXAMPLES
 from ranvier.runtime.model import Model
 
@@ -41,16 +41,3 @@ def test_predictions_and_steps_are_those_of_python(name: str, cpp: bool, shared:
         assert np.array_equal(caller.read(f"parameter-{number}", value), value)
     wanted = model.predict(inputs(model, batches[0]))
     assert np.array_equal(caller.read("after", wanted), wanted)
-
-
-def test_valgrind_finds_nothing(tmp_path: Path) -> None:
-    need("valgrind")
-    example = EXAMPLES["mlp"]
-    model = example.model()
-    exported(model, tmp_path, train=True, target="x86-64")
-    caller = Caller(tmp_path)
-    caller.init()
-    caller.step(example.rows(5))
-    caller.predict(inputs(model, example.rows(5)), "out")
-    program = build(tmp_path, caller.source())
-    run(["valgrind", "--error-exitcode=77", "--leak-check=full", "--quiet", program])

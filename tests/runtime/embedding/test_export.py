@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from embedded import Caller, build, exported, need, run
+from embedded import build, exported, need, run
 from embedded_models import EXAMPLES
 from ranvier.compiler.ahead.levels import NAMES, Level, level
 from ranvier.runtime import linking
@@ -151,13 +151,6 @@ def test_a_library_has_no_code_that_can_be_written_and_no_state(tmp_path: Path) 
     assert all(name.startswith(("libc.", "libm.", "ld-")) for name in needed)
 
 
-def test_the_same_again_is_the_same_bytes(tmp_path: Path) -> None:
-    for folder in "one", "two":
-        export(EXAMPLES["cnn"].model(), tmp_path / folder, name="net", train=True, multiversion=True)
-    for name in "net.o", "net.h", "net.json", "net.md", "libnet.so":
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-
-
 def test_without_a_linker_the_object_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linking.shutil, "which", lambda name: None)
     monkeypatch.setattr(linking.importlib.util, "find_spec", lambda name: None)
@@ -172,25 +165,6 @@ def test_a_linker_of_the_wheel_is_used(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(linking.shutil, "which", lambda name: None)
     written = exported(MODELS["mlp"], tmp_path)
     assert np.array_equal(rv.load(written.files[0]).predict(rows_of("mlp", 3)), MODELS["mlp"].predict(rows_of("mlp", 3)))
-
-
-def test_an_object_for_another_machine(tmp_path: Path) -> None:
-    need("readelf")
-    export(MODELS["cnn"], tmp_path, name="net", target="aarch64-linux", train=True)
-    assert "AArch64" in run(["readelf", "-h", tmp_path / "net.o"])
-
-
-def test_another_machine_gives_the_same_but_for_the_order_of_sums(tmp_path: Path) -> None:
-    need("qemu-aarch64", "aarch64-linux-gnu-gcc")
-    export(MODELS["mlp"], tmp_path, name="net", target="aarch64-linux")
-    caller = Caller(tmp_path)
-    caller.init()
-    caller.predict(rows_of("mlp", 5), "out")
-    (tmp_path / "main.c").write_text(caller.source())
-    run(["aarch64-linux-gnu-gcc", "-static", tmp_path / "main.c", tmp_path / "net.o", "-o", tmp_path / "main"])
-    run(["qemu-aarch64", tmp_path / "main"])
-    wanted = MODELS["mlp"].predict(rows_of("mlp", 5))
-    assert close(caller.read("out", wanted), wanted)
 
 
 def test_a_processor_that_lacks_a_feature_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
