@@ -1,6 +1,7 @@
 """A model compiled ahead of time, in Python: the same predictions and steps with NumPy alone, no compiler imported.
 
-Loading a library runs code that is in it. What is wrong with an argument is said by the library itself, with a code.
+Loading a library runs code that is in it. What is wrong with an argument is said by the library itself, with a code. What is imported here
+decides how long a program waits for its first prediction, so what not every program needs is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -9,11 +10,9 @@ import ctypes
 import json
 import mmap
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,8 @@ import numpy as np
 from ..compiler.errors import CheckpointError, DataError, RanvierError
 
 if TYPE_CHECKING:
+    from threading import Thread
+
     from .data import Field
 
 Array = np.ndarray[Any, Any]
@@ -42,18 +43,17 @@ def load_library(path: str | os.PathLike[str], threads: int | None = None, weigh
 
     Raises CheckpointError for what is no library of a model, or for weights that are not its own.
     """
-    place = Path(path)
-    if not place.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{path}: there is no such file")
     try:
-        code = ctypes.CDLL(os.path.abspath(place))
+        code = ctypes.CDLL(os.path.abspath(path))
         text = ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(code, MANIFEST)))
     except (OSError, ValueError) as failure:
         raise CheckpointError(f"{path}: is no library of a model for this machine: {failure}") from None
     manifest = json.loads(text)
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"{path}: was made by another version of Ranvier: compile the model again")
-    return Library(place, code, manifest, threads, weights)
+    return Library(os.fspath(path), code, manifest, threads, weights)
 
 
 class Parameters(MutableMapping[str, Array]):
@@ -100,7 +100,7 @@ class Library:
 
     def __init__(
         self,
-        path: Path,
+        path: str,
         code: ctypes.CDLL,
         manifest: dict[str, Any],
         threads: int | None,
@@ -386,7 +386,9 @@ class _Team:
 
     def __init__(self, library: Library) -> None:
         work, stop = library._function("work"), library._function("stop")
-        self._threads: list[threading.Thread] = []
+        import threading
+
+        self._threads: list[Thread] = []
         arguments = (work, library.context, library._workspace, library._weights)
         self._make = [threading.Thread(target=_work, args=(n, *arguments), daemon=True) for n in range(1, library.threads)]
         self._end = weakref.finalize(library, _stop, stop, library.context, library._workspace, self._threads)
@@ -408,7 +410,7 @@ def _work(number: int, work: Callable[..., int], context: int, *_kept: object) -
     work(context, number)
 
 
-def _stop(stop: Callable[..., int], context: int, _kept: object, threads: list[threading.Thread]) -> None:
+def _stop(stop: Callable[..., int], context: int, _kept: object, threads: list[Thread]) -> None:
     if threads:
         stop(context)
     for each in threads:
@@ -425,13 +427,15 @@ def _address(block: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(block))
 
 
-def _read_weights(path: Path, manifest: Mapping[str, Any], weights: str | os.PathLike[str] | None) -> mmap.mmap | None:
+def _read_weights(path: str, manifest: Mapping[str, Any], weights: str | os.PathLike[str] | None) -> mmap.mmap | None:
     """The weights that are not in a library, in memory at the beginning of a page."""
-    from .regular_file import read_regular
-
     if not manifest["weights"]["outside"]:
         return None
-    place = path.parent / manifest["weights"]["file"] if weights is None else Path(weights)
+    from pathlib import Path
+
+    from .regular_file import read_regular
+
+    place = Path(path).parent / manifest["weights"]["file"] if weights is None else Path(weights)
     content = read_regular(place, 2**40, CheckpointError)
     block = mmap.mmap(-1, max(len(content), 1))
     block.write(content)

@@ -36,7 +36,7 @@ def caller_of(name: str, folder: Path, target: str) -> Caller:
 
 
 CHECKED = [*((name, "x86-64") for name in EXAMPLES), ("mlp", "x86-64-v3"), ("lstm", "x86-64-v3")]
-"""Valgrind has no AVX-512, and up to 3.19 at least no `vmovq` between registers as LLVM encodes it (66 0F D6), which the cnn has in AVX2."""
+"""Valgrind has no AVX-512, nor (3.19) `vmovq` between registers as LLVM encodes it, 66 0F D6, which the cnn has with AVX2."""
 
 
 @pytest.mark.parametrize(("name", "target"), CHECKED)
