@@ -15,6 +15,7 @@ from ..compiler.ahead.levels import NATIVE, Level, level, name_of, several
 from ..compiler.ahead.make import Library
 from ..compiler.ahead.manifest import manifest, spell
 from ..compiler.errors import RanvierError
+from ..compiler.frontend.spelling import spell as spell_value
 from .atomic import write_atomic
 from .embedding import Wish, library_of
 from .linking import link, suffix
@@ -90,8 +91,8 @@ def _linked(library: Library, folder: Path, levels: Sequence[Level], files: list
     return Written(library, (made, *files))
 
 
-def _about(model: Model) -> dict[str, str]:
-    """What a library was made from: names, versions, and a digest of the sources with their settings."""
+def _about(model: Model) -> dict[str, object]:
+    """What a library was made from: names, versions, a digest of the sources, and the settings that were chosen."""
     from importlib.metadata import version
 
     from .saving import sources_of
@@ -102,6 +103,8 @@ def _about(model: Model) -> dict[str, str]:
     return {
         "model": blueprint.unit.model.name.id,
         "source_sha256": digest.hexdigest(),
+        "settings": {name: spell_value(value) for name, value in (*blueprint.settings.items(), *blueprint.overrides.items())},
+        "real": str(blueprint.real),
         "ranvier": version("ranvier"),
         "llvmlite": version("llvmlite"),
     }

@@ -14,8 +14,11 @@ from .library import Tensor
 from .make import FORMAT, Library
 
 
-def manifest(library: Library, about: Mapping[str, str]) -> dict[str, Any]:
-    """The manifest; `about` says what the library was made from, and by which versions."""
+def manifest(library: Library, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest; `about` says what the library was made from, and by which versions.
+
+    `flops` are those of one call of a program with as many rows as there is room for, at the best level.
+    """
     face = library.face
     fixed, scratch = library.workspace
     found: dict[str, Any] = {

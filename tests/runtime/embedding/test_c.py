@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from embedded import Caller, build, exported, run
+from embedded import EXPECT, Caller, build, exported, main, run
 from embedded_models import EXAMPLES
 from ranvier.runtime.model import Model
 
@@ -41,3 +41,38 @@ def test_predictions_and_steps_are_those_of_python(name: str, cpp: bool, shared:
         assert np.array_equal(caller.read(f"parameter-{number}", value), value)
     wanted = model.predict(inputs(model, batches[0]))
     assert np.array_equal(caller.read("after", wanted), wanted)
+
+
+ANYWHERE = """
+size_t bytes = NET_WORKSPACE_BYTES(0), xs = 5 * NET_X_ELEMENTS * sizeof(float), ps = 5 * NET_PREDICTION_ELEMENTS * sizeof(float);
+unsigned char *all = guarded(bytes + 256);
+float *x = (float *)(void *)from_file("x", xs), *first = (float *)(void *)guarded(ps), *prediction = (float *)(void *)guarded(ps);
+int32_t *y = (int32_t *)(void *)from_file("y", 5 * sizeof(int32_t));
+for (size_t offset = 0; offset < 128; offset++) {
+    net_context *context = NULL;
+    double loss = 0;
+    memset(all, 0x5A, bytes + 256);
+    expect(NET_OK, net_init(all + offset, bytes, 0, &context));
+    expect(NET_OK, net_train_step(context, 5, x, xs, y, 5 * sizeof(int32_t), &loss));
+    expect(NET_OK, net_predict(context, 5, x, xs, offset == 0 ? first : prediction, ps));
+    if (offset > 0) same(memcmp(first, prediction, ps), 0);
+    for (size_t n = 0; n < offset; n++) same(all[n], 0x5A);
+    for (size_t n = offset + bytes; n < bytes + 256; n++) same(all[n], 0x5A);
+}
+unsigned char *odd = guarded(xs + ps + 2); /* rows and results at addresses that no float has */
+net_context *context = NULL;
+expect(NET_OK, net_init(all, bytes, 0, &context));
+memcpy(odd + 1, x, xs);
+expect(NET_OK, net_predict(context, 5, (const float *)(const void *)(odd + 1), xs, prediction, ps));
+expect(NET_OK, net_predict(context, 5, x, xs, (float *)(void *)(odd + xs + 1), ps));
+same(memcmp(prediction, odd + xs + 1, ps), 0);
+"""
+
+
+def test_memory_may_lie_anywhere(tmp_path: Path) -> None:
+    """A workspace at any address, nothing written beside it; rows and results that are not aligned."""
+    example = EXAMPLES["mlp"]
+    exported(example.model(), tmp_path, train=True)
+    for name, value in example.rows(5).items():
+        (tmp_path / name).write_bytes(value.tobytes())
+    run([build(tmp_path, main(EXPECT, ANYWHERE))], cwd=tmp_path)

@@ -151,6 +151,18 @@ def test_a_library_has_no_code_that_can_be_written_and_no_state(tmp_path: Path) 
     assert all(name.startswith(("libc.", "libm.", "ld-")) for name in needed)
 
 
+def test_weights_are_pages_that_nobody_can_write(tmp_path: Path) -> None:
+    need("readelf")
+    written = exported(MODELS["cnn"], tmp_path)
+    content, weights = written.files[0].read_bytes(), written.library.weights
+    place = content.index(weights)
+    assert place % 4096 == 0
+    loaded = [line.split() for line in run(["readelf", "-lW", written.files[0]]).splitlines() if line.split()[:1] == ["LOAD"]]
+    (own,) = [line for line in loaded if int(line[1], 16) <= place < int(line[1], 16) + int(line[4], 16)]
+    assert own[6] == "R"
+    assert (place + int(own[2], 16) - int(own[1], 16)) % 4096 == 0
+
+
 def test_without_a_linker_the_object_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linking.shutil, "which", lambda name: None)
     monkeypatch.setattr(linking.importlib.util, "find_spec", lambda name: None)
