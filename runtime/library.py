@@ -132,7 +132,7 @@ class Library:
         """A workspace and the context in it."""
         size, context = WORD(), POINTER()
         self.call("workspace_bytes", self.threads, ctypes.addressof(size))
-        workspace = mmap.mmap(-1, size.value)
+        workspace = _own_memory(size.value)
         weights = (_address(self._weights), len(self._weights)) if self._weights is not None else ()
         self.call("init", _address(workspace), size.value, self.threads, *weights, ctypes.addressof(context))
         return workspace, int(context.value or 0)
@@ -294,6 +294,17 @@ class Library:
         self._run("train_step", arrays, ctypes.addressof(loss))
         return loss.value
 
+    def _start_team(self, team: _Team) -> _Team:
+        """Have the other threads there; in the child of a fork, which has none of them, a new team goes on from where the old one was."""
+        if team.process != os.getpid():
+            state = self.save_state() if self.manifest["train"] else b""
+            self._workspace, self.context = self._begin()
+            if state:
+                self.load_state(state)
+            self._team = team = _Team(self)
+        team.start()
+        return team
+
     def _row_weights(self, given: Any, data: Mapping[str, Any], rows: int) -> Array:
         """How much rows count: what is given for them, the column that the model's file names, else 1 each."""
         from ..compiler.ir.types import DTYPES
@@ -309,7 +320,7 @@ class Library:
         """Run a program on some rows; raises DataError for what is wrong with them."""
         rows = len(next(iter(arrays.values())))
         if self._team is not None:
-            self._team.start()
+            self._start_team(self._team)
         order = [arrays[field] for field in (self._inputs if name == "predict" else self._trained)]
         given = [each for array in order for each in (array.ctypes.data, array.nbytes)]
         code = self._function(name)(self.context, rows, *given, *out)
@@ -375,7 +386,8 @@ class Library:
     def close(self) -> None:
         """Let the other threads of the team go; from now on the caller's does all."""
         if self._team is not None:
-            self._team.close()
+            self._start_team(self._team).close()
+            self._team = None
 
     def __repr__(self) -> str:
         return f"<ranvier library {self.manifest['name']}, {len(self.params)} parameters>"
@@ -385,13 +397,14 @@ class _Team:
     """The other threads of a library: started with the first call, gone with the library."""
 
     def __init__(self, library: Library) -> None:
-        work, stop = library._function("work"), library._function("stop")
         import threading
 
+        work, stop = library._function("work"), library._function("stop")
+        self.process = os.getpid()
         self._threads: list[Thread] = []
         arguments = (work, library.context, library._workspace, library._weights)
         self._make = [threading.Thread(target=_work, args=(n, *arguments), daemon=True) for n in range(1, library.threads)]
-        self._end = weakref.finalize(library, _stop, stop, library.context, library._workspace, self._threads)
+        self._end = weakref.finalize(library, _stop, self.process, stop, library.context, library._workspace, self._threads)
 
     def start(self) -> None:
         """Start them, once."""
@@ -400,8 +413,7 @@ class _Team:
             self._threads[-1].start()
 
     def close(self) -> None:
-        """Let them go, once; the library is told that there are none, even where none was wanted yet."""
-        self.start()
+        """Let them go, once; the library is told that there are none."""
         self._end()
 
 
@@ -410,7 +422,9 @@ def _work(number: int, work: Callable[..., int], context: int, *_kept: object) -
     work(context, number)
 
 
-def _stop(stop: Callable[..., int], context: int, _kept: object, threads: list[Thread]) -> None:
+def _stop(process: int, stop: Callable[..., int], context: int, _kept: object, threads: list[Thread]) -> None:
+    if process != os.getpid():
+        return  # they are those of the process that this one was forked from
     if threads:
         stop(context)
     for each in threads:
@@ -421,6 +435,12 @@ def _error(code: int, text: str) -> RanvierError:
     """The error of a code that is none of numbers outside their range."""
     checkpoint = ("weights", "saved state", "processor")
     return CheckpointError(text) if any(word in text for word in checkpoint) else DataError(text)
+
+
+def _own_memory(size: int) -> mmap.mmap:
+    """Zeros at the beginning of a page; a child of the process has a copy of its own, as of all memory."""
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    return mmap.mmap(-1, size, **private)
 
 
 def _address(block: mmap.mmap) -> int:
@@ -437,6 +457,6 @@ def _read_weights(path: str, manifest: Mapping[str, Any], weights: str | os.Path
 
     place = Path(path).parent / manifest["weights"]["file"] if weights is None else Path(weights)
     content = read_regular(place, 2**40, CheckpointError)
-    block = mmap.mmap(-1, max(len(content), 1))
+    block = _own_memory(max(len(content), 1))
     block.write(content)
     return block
