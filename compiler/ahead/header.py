@@ -83,7 +83,7 @@ def header(library: Library) -> str:
 
 def _sizes(face: Face) -> Iterator[str]:
     """Elements of a row of what goes in and out."""
-    named = list(zip(names(face.fields), face.fields, strict=True))
+    named = list(zip(names(face.trained), face.trained, strict=True))
     for name, each in [*named, *([("prediction", face.output)] if face.output is not None else [])]:
         yield f"#define {face.name.upper()}_{name.upper()}_ELEMENTS {each.bytes // each.dtype.bytes} /* of one row */"
 

@@ -76,3 +76,36 @@ def test_memory_may_lie_anywhere(tmp_path: Path) -> None:
     for name, value in example.rows(5).items():
         (tmp_path / name).write_bytes(value.tobytes())
     run([build(tmp_path, main(EXPECT, ANYWHERE))], cwd=tmp_path)
+
+
+ROUNDED = """
+size_t bytes = NET_WORKSPACE_BYTES(0), xs = 5 * NET_X_ELEMENTS * sizeof(float), ps = 5 * NET_PREDICTION_ELEMENTS * sizeof(float);
+float *x = (float *)(void *)from_file("x", xs), *prediction = (float *)(void *)guarded(ps);
+int32_t *y = (int32_t *)(void *)from_file("y", 5 * sizeof(int32_t));
+net_context *context = NULL;
+double loss = 0;
+expect(NET_OK, net_init(guarded(bytes), bytes, 0, &context));
+int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+for (int n = 0; n < 3; n++) {
+    same(fesetround(modes[n]), 0);
+    expect(NET_OK, net_train_step(context, 5, x, xs, y, 5 * sizeof(int32_t), &loss));
+    expect(NET_OK, net_predict(context, 5, x, xs, prediction, ps));
+    same(fegetround(), modes[n]);
+    same(fetestexcept(FE_INVALID), 0);
+}
+volatile float small = 1e-38F; /* a denormal is one again after the calls */
+same(small / 4 > 0, 1);
+to_file("prediction", prediction, ps);
+"""
+
+
+def test_how_the_caller_rounds_changes_nothing(tmp_path: Path) -> None:
+    example = EXAMPLES["mlp"]
+    model, rows = example.model(), example.rows(5)
+    exported(model, tmp_path, train=True)
+    for name, value in rows.items():
+        (tmp_path / name).write_bytes(value.tobytes())
+    run([build(tmp_path, main(EXPECT + "#include <fenv.h>", ROUNDED), more=["-lm"])], cwd=tmp_path)
+    for _ in range(3):
+        model.step(rows)
+    assert (tmp_path / "prediction").read_bytes() == model.predict({"x": rows["x"]}).tobytes()

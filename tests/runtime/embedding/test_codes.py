@@ -339,7 +339,7 @@ puts(name);
 """
 
 
-@pytest.mark.parametrize(("cpu", "best"), [("Nehalem", "x86-64"), ("Haswell", "x86-64-v3")])
+@pytest.mark.parametrize(("cpu", "best"), [("qemu64", "x86-64"), ("Nehalem", "x86-64"), ("Haswell", "x86-64-v3")])
 @pytest.mark.parametrize("target", ["x86-64", "x86-64-v3", "x86-64-v4", "several"])
 def test_older_processors_run_what_they_can(cpu: str, best: str, target: str, tmp_path: Path) -> None:
     """Emulated: a library never runs into an instruction that the processor has not got; it refuses, or takes the level that runs."""

@@ -83,10 +83,26 @@ def guide_program(text: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_the_program_of_the_guide_runs(name: str, tmp_path: Path) -> None:
-    exported(MODELS[name], tmp_path)
+    exported(EXAMPLES[name].model(), tmp_path)
     run([build(tmp_path, guide_program((tmp_path / "net.md").read_text()))])
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_step_of_the_guide_runs(name: str, weighted: bool, tmp_path: Path) -> None:
+    model = EXAMPLES[name].model()
+    if weighted:
+        model.weigh()
+    exported(model, tmp_path, train=True)
+    program, step = re.findall(r"```c\n(.*?)```", (tmp_path / "net.md").read_text(), re.DOTALL)
+    program = program.replace("int main", step + "int main")
+    call = 'double loss;\n    if (code == NET_OK) code = one_step(context, &loss);\n    printf("loss %a\\n", loss);\n    free(workspace);'
+    printed = run([build(tmp_path, program.replace("free(workspace);", call))])
+    rows = {f.name: np.zeros((1, *f.shape), f.dtype.numpy) for f in model.fields.values()}
+    rows |= {f.name: np.ones(1, np.int32) for f in model.fields.values() if f.most is not None}
+    assert float.fromhex(printed.split()[-1]) == model.step(rows)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +204,18 @@ def test_a_team_gives_the_same_bits(tmp_path: Path) -> None:
         assert np.array_equal(library.predict(rows["x"]), wanted[1])
         library.close()
         assert np.array_equal(library.predict(rows["x"]), wanted[1])
+
+
+def test_python_threads_have_a_library_each(tmp_path: Path) -> None:
+    """A library is loaded once for each of them; what they do at the same time is not seen by the others."""
+    example = EXAMPLES["mlp"]
+    model = example.model()
+    path = exported(model, tmp_path, train=True).files[0]
+
+    def trained(count: int) -> tuple[list[float], bytes]:
+        own = rv.load(path)
+        return [own.step(example.rows(count, count)) for _ in range(20)], own.save_state()
+
+    alone = [trained(count) for count in range(1, 9)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(trained, range(1, 9))) == alone
