@@ -120,6 +120,8 @@ class Library:
 
     def _wanted(self, threads: int | None) -> int:
         """The threads of the team; a program that has nothing to share needs none."""
+        if threads is None and not self.manifest["parallel"]:
+            return 1
         from .processors import MOST_THREADS, default_threads
 
         if threads is not None and not 1 <= threads <= MOST_THREADS:
