@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from .source import Span
 
@@ -89,7 +88,11 @@ def close_names(name: str, known: Iterable[str]) -> list[str]:
     """The known names that a misspelt one may mean: the same letters in another case, else up to two that look alike."""
     spellings = sorted(set(known))
     same = [k for k in spellings if k.casefold().replace("_", "") == name.casefold().replace("_", "")]
-    return same or get_close_matches(name, spellings, n=2, cutoff=0.6)
+    if same:
+        return same
+    from difflib import get_close_matches  # only where somebody slipped
+
+    return get_close_matches(name, spellings, n=2, cutoff=0.6)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:

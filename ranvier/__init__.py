@@ -50,18 +50,21 @@ def compile(
     threads: int | None = None,
     seed: int | None = None,
     dtype: str = "f32",
+    target: str = "native",
     **settings: Any,
 ) -> Model:
     """A model from the path of a `.nn` file, or from its text (anything with a line break or a brace in it).
 
     `batch` is the rows of a training step and the most rows of one native call (by default what the `train` block says); `threads` the
     size of the team (by default RANVIER_THREADS, else the processors of this process); `seed` decides first values, order and dropout;
-    `dtype` is "f32" or "f64". Other keywords set the model's own settings (`hidden=256`) or, with a dot, those of a block
+    `dtype` is "f32" or "f64". `target` is the CPU that code is made for, as in `ranvier compile`: this machine's, or "x86-64", "x86-64-v3",
+    "x86-64-v4", "aarch64-linux"; where this machine cannot run such code, the model can be written as a library (`Model.export`) and
+    whatever would run it raises RanvierError. Other keywords set the model's own settings (`hidden=256`) or, with a dot, those of a block
     (`**{"train.optimizer.lr": 1e-2}`). Raises SourceError for a mistake in the file, RanvierError for a setting that does not exist.
     """
     from ranvier.runtime.making import compile_model
 
-    return compile_model(path_or_source, batch=batch, threads=threads, seed=seed, dtype=dtype, settings=settings)
+    return compile_model(path_or_source, batch=batch, threads=threads, seed=seed, dtype=dtype, target=target, settings=settings)
 
 
 def load(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+import sys
 from numbers import Real
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..compiler.errors import DataError
 from ..compiler.ir.types import DType
-from .csv_reader import is_number
+from .numerals import is_number
 from .table import Origin
 
 Array = np.ndarray[Any, Any]
@@ -24,9 +24,9 @@ def as_array(value: Any, name: str, origin: Origin, *, missing: bool = False) ->
     None stands for a missing value, NaN among numbers and "" among text; so do masked numbers where values may be `missing`.
     Raises DataError for ragged lists, masked values, complex numbers, dates, records and mixtures of text and numbers.
     """
-    if missing and isinstance(value, np.ma.MaskedArray):
+    if missing and _is_masked(value):
         return np.ma.filled(value.astype(np.float64), np.nan)
-    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+    if _is_masked(value) and np.ma.getmaskarray(value).any():
         position = first(np.ma.getmaskarray(value))
         raise DataError(f"{origin.place(name, position[0], position[1:])} is masked; fill the masked values in or leave their rows out")
     try:
@@ -35,6 +35,11 @@ def as_array(value: Any, name: str, origin: Origin, *, missing: bool = False) ->
     except UNREADABLE as failure:
         raise DataError(f"{origin.prefix}`{name}` cannot be read as an array: {failure}") from failure
     return array if array.dtype.kind in "biufU" else _unusual(array, name, origin)
+
+
+def _is_masked(value: Any) -> bool:
+    """Whether a value is a masked array; NumPy loads what it needs for these only when somebody makes one, which takes a while."""
+    return "numpy.ma" in sys.modules and isinstance(value, np.ma.MaskedArray)
 
 
 def _unusual(array: Array, name: str, origin: Origin) -> Array:
@@ -55,6 +60,8 @@ def _from_objects(array: Array, name: str, origin: Origin) -> Array:
     known = [value for value, hole in zip(values, holes, strict=True) if not hole]
     if known and all(isinstance(value, str) for value in known):
         return np.where(np.reshape(holes, array.shape), "", array).astype(np.str_)
+    from decimal import Decimal
+
     for number, value in enumerate(values):
         if not holes[number] and not isinstance(value, Real | np.bool_ | Decimal):
             row, *index = np.unravel_index(number, array.shape) if array.ndim else (0,)

@@ -16,6 +16,7 @@ import numpy as np
 from ..compiler.errors import DataError
 from .csv_shape import CsvShape, clean_text, csv_shape
 from .limits import LIMITS, Limits
+from .numerals import is_number
 from .regular_file import gibibytes, read_regular
 
 Array = np.ndarray[Any, Any]
@@ -67,15 +68,6 @@ def _names(header: str, separator: str, file: str) -> list[str]:
             fault = f"the name `{name}` stands twice" if name else "the column has no name"
             raise DataError(f"{file}: row 1 column {column}: {fault}; give each column a name of its own")
     return names
-
-
-def is_number(text: str) -> bool:
-    """Is a text a number as data files write them: a point for the fraction, no underscores, no hexadecimal?"""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text
 
 
 def _check_cells(shape: CsvShape, limits: Limits, path: str | os.PathLike[str]) -> None:

@@ -12,9 +12,10 @@ from ..compiler.deadline import deadline
 from ..compiler.driver import Blueprint
 from ..compiler.errors import RanvierError
 from ..compiler.frontend.values import Live
-from ..compiler.ir.types import DType, batched
+from ..compiler.ir.types import BATCH, DType, TensorType, batched
 from ..compiler.kernels.program import Program
 from ..compiler.layout import SPACES
+from ..compiler.passes.weights import WEIGHT
 from .model import Model
 
 SCALARS = ("step", "update", "steps", "epoch", "seed", "left", "watched")
@@ -42,9 +43,6 @@ def library_of(model: Model, levels: Iterable[Level], wish: Wish) -> Library:
     """The library of a model for some CPU levels. Raises RanvierError for a model whose statistics are not fitted."""
     if not model.fitted:
         raise RanvierError("the model's statistics are not fitted yet: train it first, and compile the saved model")
-    if wish.train and model.blueprint.weighted:
-        mend = "leave `--train` out, or `weight` and `class_weight` out of the data block"
-        raise RanvierError(f"rows of this model have weights, which a library that trains does not take: {mend}")
     with deadline():
         parts = [_part(model, level, number, wish) for number, level in enumerate(levels)]
     laid, made = parts[0]
@@ -56,6 +54,8 @@ def _part(model: Model, level: Level, number: int, wish: Wish) -> tuple[Model, P
     laid = Model(_blueprint(model.blueprint, level, wish), threads=1, initialise=False)
     for field, declared in laid.blueprint.inference.fields.items():
         laid.blueprint.layout.place(f"input:{field}", declared.type)
+    if wish.train and laid.blueprint.weighted:
+        laid.blueprint.layout.place(f"input:{WEIGHT}", TensorType(laid.blueprint.real, (BATCH,)))
     programs = {name: laid.blueprint.program(name) for name in ((PREDICT, TRAIN) if wish.train else (PREDICT,))}
     _take_over(laid, model, train=wish.train)
     return laid, part(level, number, programs, wish.threads, _memory(laid, programs))
@@ -117,7 +117,10 @@ def _face(laid: Model, made: Part, wish: Wish) -> Face:
     place = made.memory.places["output:predict"]
     output = _tensor("prediction", place.dtype, tuple(d for d in place.shape if isinstance(d, int)))
     fields = tuple(_field(laid, name) for name in laid.fields)
-    return Face(wish.name, laid.capacity, fields, laid.targets, output, parameters, scalars, wish.train, wish.weights)
+    weight = _tensor(WEIGHT, blueprint.real, ()) if wish.train and blueprint.weighted else None
+    column = blueprint.data_settings.weight if weight is not None else None
+    own = (wish.name, laid.capacity, fields, laid.targets, output, parameters, scalars, wish.train, wish.weights)
+    return Face(*own, weight, column or "")
 
 
 def _scalars(blueprint: Blueprint) -> dict[str, str]:

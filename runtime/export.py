@@ -11,10 +11,11 @@ from pathlib import Path
 
 from ..compiler.ahead.guide import guide
 from ..compiler.ahead.header import header
-from ..compiler.ahead.levels import NATIVE, Level, level, several
+from ..compiler.ahead.levels import NATIVE, Level, level, name_of, several
 from ..compiler.ahead.make import Library
 from ..compiler.ahead.manifest import manifest, spell
 from ..compiler.errors import RanvierError
+from ..compiler.frontend.spelling import spell as spell_value
 from .atomic import write_atomic
 from .embedding import Wish, library_of
 from .linking import link, suffix
@@ -38,19 +39,22 @@ def export(
     folder: str | os.PathLike[str],
     *,
     name: str,
-    target: str = NATIVE,
+    target: str | None = None,
     multiversion: bool = False,
     train: bool = False,
     rows: int | None = None,
     threads: int = 1,
     weights: str | os.PathLike[str] | None = None,
 ) -> Written:
-    """Write the library of a model into a folder, which is made if need be. Raises RanvierError."""
+    """Write the library of a model into a folder, which is made if need be; for the model's own CPU unless a target is named.
+
+    Raises RanvierError.
+    """
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise RanvierError(f"a library's name is letters, digits and underscores, a letter first, not {name[:LONGEST]!r}: give one")
-    if multiversion and target != NATIVE:
+    if multiversion and target not in (None, NATIVE):
         raise RanvierError("a library with several CPU levels has all those of x86-64: leave the target out")
-    levels = several() if multiversion else (level(target),)
+    levels = several() if multiversion else (level(target or name_of(model.blueprint.target)),)
     library = library_of(model, levels, Wish(name, rows, threads, train, Path(weights).name if weights is not None else ""))
     files = _contents(library, model)
     place = Path(folder)
@@ -87,8 +91,8 @@ def _linked(library: Library, folder: Path, levels: Sequence[Level], files: list
     return Written(library, (made, *files))
 
 
-def _about(model: Model) -> dict[str, str]:
-    """What a library was made from: names, versions, and a digest of the sources with their settings."""
+def _about(model: Model) -> dict[str, object]:
+    """What a library was made from: names, versions, a digest of the sources, and the settings that were chosen."""
     from importlib.metadata import version
 
     from .saving import sources_of
@@ -99,6 +103,8 @@ def _about(model: Model) -> dict[str, str]:
     return {
         "model": blueprint.unit.model.name.id,
         "source_sha256": digest.hexdigest(),
+        "settings": {name: spell_value(value) for name, value in (*blueprint.settings.items(), *blueprint.overrides.items())},
+        "real": str(blueprint.real),
         "ranvier": version("ranvier"),
         "llvmlite": version("llvmlite"),
     }

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.diagnostics import did_you_mean
 from ..compiler.errors import DataError
 from .convert import as_array, first
 from .table import Origin
@@ -40,6 +39,8 @@ def label_indices(texts: Array, vocabulary: Sequence[str], name: str, origin: Or
     if not right.all():
         position = first(~right)
         text = str(texts[position])
+        from ..compiler.diagnostics import did_you_mean
+
         hint = did_you_mean(text, vocabulary) or f"the {len(known)} known labels come from the training rows"
         raise DataError(
             f"{origin.place(name, position[0], position[1:])} holds the label {text[:60]!r}, which training did not see; {hint}"

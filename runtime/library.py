@@ -1,6 +1,7 @@
 """A model compiled ahead of time, in Python: the same predictions and steps with NumPy alone, no compiler imported.
 
-Loading a library runs code that is in it. What is wrong with an argument is said by the library itself, with a code.
+Loading a library runs code that is in it. What is wrong with an argument is said by the library itself, with a code. What is imported here
+decides how long a program waits for its first prediction, so what not every program needs is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -9,11 +10,9 @@ import ctypes
 import json
 import mmap
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,8 @@ import numpy as np
 from ..compiler.errors import CheckpointError, DataError, RanvierError
 
 if TYPE_CHECKING:
+    from threading import Thread
+
     from .data import Field
 
 Array = np.ndarray[Any, Any]
@@ -42,18 +43,17 @@ def load_library(path: str | os.PathLike[str], threads: int | None = None, weigh
 
     Raises CheckpointError for what is no library of a model, or for weights that are not its own.
     """
-    place = Path(path)
-    if not place.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{path}: there is no such file")
     try:
-        code = ctypes.CDLL(os.path.abspath(place))
+        code = ctypes.CDLL(os.path.abspath(path))
         text = ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(code, MANIFEST)))
     except (OSError, ValueError) as failure:
         raise CheckpointError(f"{path}: is no library of a model for this machine: {failure}") from None
     manifest = json.loads(text)
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"{path}: was made by another version of Ranvier: compile the model again")
-    return Library(place, code, manifest, threads, weights)
+    return Library(os.fspath(path), code, manifest, threads, weights)
 
 
 class Parameters(MutableMapping[str, Array]):
@@ -100,7 +100,7 @@ class Library:
 
     def __init__(
         self,
-        path: Path,
+        path: str,
         code: ctypes.CDLL,
         manifest: dict[str, Any],
         threads: int | None,
@@ -120,6 +120,8 @@ class Library:
 
     def _wanted(self, threads: int | None) -> int:
         """The threads of the team; a program that has nothing to share needs none."""
+        if threads is None and not self.manifest["parallel"]:
+            return 1
         from .processors import MOST_THREADS, default_threads
 
         if threads is not None and not 1 <= threads <= MOST_THREADS:
@@ -132,7 +134,7 @@ class Library:
         """A workspace and the context in it."""
         size, context = WORD(), POINTER()
         self.call("workspace_bytes", self.threads, ctypes.addressof(size))
-        workspace = mmap.mmap(-1, size.value)
+        workspace = _own_memory(size.value)
         weights = (_address(self._weights), len(self._weights)) if self._weights is not None else ()
         self.call("init", _address(workspace), size.value, self.threads, *weights, ctypes.addressof(context))
         return workspace, int(context.value or 0)
@@ -163,7 +165,7 @@ class Library:
             case "predict":
                 return (POINTER, SIZE, *buffer * len(self._inputs), *buffer)
             case "train_step":
-                return (POINTER, SIZE, *buffer * len(self._tensors), POINTER)
+                return (POINTER, SIZE, *buffer * len(self._trained), POINTER)
             case "get_parameter" | "set_parameter":
                 return (POINTER, SIZE, *buffer)
             case "get_scalar":
@@ -194,6 +196,12 @@ class Library:
     @cached_property
     def _inputs(self) -> dict[str, dict[str, Any]]:
         return {name: each for name, each in self._tensors.items() if name not in self.targets}
+
+    @cached_property
+    def _trained(self) -> dict[str, dict[str, Any]]:
+        """What a step of training takes, by name, in order: the weights of rows last, where they have some."""
+        weight = self.manifest["row_weight"]
+        return self._tensors if weight is None else {**self._tensors, weight["name"]: weight}
 
     @cached_property
     def fields(self) -> dict[str, Field]:
@@ -271,20 +279,51 @@ class Library:
             self._run("predict", {name: array[start:stop] for name, array in arrays.items()}, part.ctypes.data, part.nbytes)
         return result
 
-    def step(self, data: Mapping[str, Any], y: Any = None) -> float:
-        """One training step on a batch of at most `capacity` rows; returns the loss before the step (without penalties)."""
+    def step(self, data: Mapping[str, Any], y: Any = None, *, sample_weight: Any = None) -> float:
+        """One training step on a batch of at most `capacity` rows; returns the loss before the step (without penalties).
+
+        `sample_weight` [rows] is for a library of a model whose rows have weights; by default they are those of the column that its file
+        names, else 1.
+        """
         self.need_training("steps are made")
-        arrays = (self._as_they_are(data, self._tensors) if y is None else None) or self.arrays(data, targets=True, y=y)
+        weighted = self.manifest["row_weight"]
+        if weighted is None and sample_weight is not None:
+            raise RanvierError("rows of this library have no weights: compile a model that was trained with some")
+        arrays = (None if weighted or y is not None else self._as_they_are(data, self._tensors)) or self.arrays(data, targets=True, y=y)
+        if weighted is not None:
+            arrays[weighted["name"]] = self._row_weights(sample_weight, data, len(next(iter(arrays.values()))))
         loss = ctypes.c_double()
         self._run("train_step", arrays, ctypes.addressof(loss))
         return loss.value
+
+    def _start_team(self, team: _Team) -> _Team:
+        """Have the other threads there; in the child of a fork, which has none of them, a new team goes on from where the old one was."""
+        if team.process != os.getpid():
+            state = self.save_state() if self.manifest["train"] else b""
+            self._workspace, self.context = self._begin()
+            if state:
+                self.load_state(state)
+            self._team = team = _Team(self)
+        team.start()
+        return team
+
+    def _row_weights(self, given: Any, data: Mapping[str, Any], rows: int) -> Array:
+        """How much rows count: what is given for them, the column that the model's file names, else 1 each."""
+        from ..compiler.ir.types import DTYPES
+        from .row_weights import NAME, row_weights
+        from .table import Origin
+
+        about = self.manifest["row_weight"]
+        column = about["column"]
+        found = data[column] if given is None and column and isinstance(data, Mapping) and column in data else given
+        return row_weights(found, rows, DTYPES[about["type"]], NAME if found is given else column, Origin())
 
     def _run(self, name: str, arrays: Arrays, *out: int) -> None:
         """Run a program on some rows; raises DataError for what is wrong with them."""
         rows = len(next(iter(arrays.values())))
         if self._team is not None:
-            self._team.start()
-        order = [arrays[field] for field in (self._inputs if name == "predict" else self._tensors)]
+            self._start_team(self._team)
+        order = [arrays[field] for field in (self._inputs if name == "predict" else self._trained)]
         given = [each for array in order for each in (array.ctypes.data, array.nbytes)]
         code = self._function(name)(self.context, rows, *given, *out)
         if code:
@@ -349,7 +388,8 @@ class Library:
     def close(self) -> None:
         """Let the other threads of the team go; from now on the caller's does all."""
         if self._team is not None:
-            self._team.close()
+            self._start_team(self._team).close()
+            self._team = None
 
     def __repr__(self) -> str:
         return f"<ranvier library {self.manifest['name']}, {len(self.params)} parameters>"
@@ -359,11 +399,14 @@ class _Team:
     """The other threads of a library: started with the first call, gone with the library."""
 
     def __init__(self, library: Library) -> None:
+        import threading
+
         work, stop = library._function("work"), library._function("stop")
-        self._threads: list[threading.Thread] = []
+        self.process = os.getpid()
+        self._threads: list[Thread] = []
         arguments = (work, library.context, library._workspace, library._weights)
         self._make = [threading.Thread(target=_work, args=(n, *arguments), daemon=True) for n in range(1, library.threads)]
-        self._end = weakref.finalize(library, _stop, stop, library.context, library._workspace, self._threads)
+        self._end = weakref.finalize(library, _stop, self.process, stop, library.context, library._workspace, self._threads)
 
     def start(self) -> None:
         """Start them, once."""
@@ -372,8 +415,7 @@ class _Team:
             self._threads[-1].start()
 
     def close(self) -> None:
-        """Let them go, once; the library is told that there are none, even where none was wanted yet."""
-        self.start()
+        """Let them go, once; the library is told that there are none."""
         self._end()
 
 
@@ -382,7 +424,9 @@ def _work(number: int, work: Callable[..., int], context: int, *_kept: object) -
     work(context, number)
 
 
-def _stop(stop: Callable[..., int], context: int, _kept: object, threads: list[threading.Thread]) -> None:
+def _stop(process: int, stop: Callable[..., int], context: int, _kept: object, threads: list[Thread]) -> None:
+    if process != os.getpid():
+        return  # they are those of the process that this one was forked from
     if threads:
         stop(context)
     for each in threads:
@@ -395,18 +439,26 @@ def _error(code: int, text: str) -> RanvierError:
     return CheckpointError(text) if any(word in text for word in checkpoint) else DataError(text)
 
 
+def _own_memory(size: int) -> mmap.mmap:
+    """Zeros at the beginning of a page; a child of the process has a copy of its own, as of all memory."""
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    return mmap.mmap(-1, size, **private)
+
+
 def _address(block: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(block))
 
 
-def _read_weights(path: Path, manifest: Mapping[str, Any], weights: str | os.PathLike[str] | None) -> mmap.mmap | None:
+def _read_weights(path: str, manifest: Mapping[str, Any], weights: str | os.PathLike[str] | None) -> mmap.mmap | None:
     """The weights that are not in a library, in memory at the beginning of a page."""
-    from .regular_file import read_regular
-
     if not manifest["weights"]["outside"]:
         return None
-    place = path.parent / manifest["weights"]["file"] if weights is None else Path(weights)
+    from pathlib import Path
+
+    from .regular_file import read_regular
+
+    place = Path(path).parent / manifest["weights"]["file"] if weights is None else Path(weights)
     content = read_regular(place, 2**40, CheckpointError)
-    block = mmap.mmap(-1, max(len(content), 1))
+    block = _own_memory(max(len(content), 1))
     block.write(content)
     return block

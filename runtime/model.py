@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -14,7 +16,7 @@ import numpy as np
 from ..compiler.backend.executable import Executable
 from ..compiler.deadline import deadline
 from ..compiler.driver import SINGLE, Blueprint, Numbering
-from ..compiler.errors import DataError, RanvierError, ResourceError
+from ..compiler.errors import DataError, RanvierError, RanvierWarning, ResourceError
 from ..compiler.frontend.context import Parameter, StateVariable
 from ..compiler.ir.evaluate import Evaluator
 from ..compiler.ir.op import Context
@@ -30,13 +32,14 @@ from .every import DEFAULT_EVERY
 from .frames import as_only_input, frame_columns, with_joined
 from .gathering import Weights
 from .memory import Array, Memory, allocate, require_memory
+from .row_weights import NAME as WEIGHT_NAME
+from .row_weights import row_weights
 from .sequences import check_lengths, padded
 from .streaming import Rows, StreamedRows, in_order, row_count
 from .table import Origin, Table
 from .team import Team, shared_team
 from .training import Standing, train
-from .weights import NAME as WEIGHT_NAME
-from .weights import ClassWeight, row_weights
+from .weights import ClassWeight
 
 if TYPE_CHECKING:
     from .checkpoints import Checkpoints
@@ -319,6 +322,7 @@ class Model:
     def entry(self, name: str) -> Entry:
         """The native program of an entry, compiled at the first use, its context up to date."""
         if name not in self._entries:
+            self._need_processor()
             with deadline():
                 code = executable(self.blueprint, name, self.team.threads)
             context = np.zeros(code.layout.words, dtype=np.int64)
@@ -330,6 +334,15 @@ class Model:
         if entry.generation != self.memory.generation:
             self._connect(entry)
         return entry
+
+    def _need_processor(self) -> None:
+        """RanvierError where this machine cannot run the code of the model's target."""
+        from ..compiler.ahead.levels import lacking, name_of
+
+        target = self.blueprint.target
+        if reason := lacking(target):
+            mend = "write it as a library with `export`, or compile it without a target to run it here"
+            raise RanvierError(f"the model is compiled for {name_of(target)}, and {reason}: {mend}")
 
     def _connect(self, entry: Entry) -> None:
         """Write the addresses of all spaces into a context."""
@@ -678,6 +691,34 @@ class Model:
         from .saving import save
 
         save(self, path)
+
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        target: str | None = None,
+        multiversion: bool = False,
+        train: bool = False,
+        rows: int | None = None,
+        threads: int = 1,
+        weights: str | os.PathLike[str] | None = None,
+    ) -> tuple[Path, ...]:
+        """Write the model as a library into a folder, which is made if need be, as `ranvier compile` does; returns the files.
+
+        The shared library is the first of them; where no linker is there it is left out, with a warning that says what is missing.
+        Functions begin with `name` (default: that of the model in its file). `target` is the CPU (default: that of the model), all
+        levels of x86-64 with `multiversion`. The library predicts, with `train` it trains too, up to `rows` rows a call (default: the
+        batch), planned for so many `threads`. `weights` is a file for the weights beside the library. Raises RanvierError.
+        """
+        from .export import export
+
+        name = name or self.blueprint.unit.model.name.id
+        options = {"multiversion": multiversion, "train": train, "rows": rows, "threads": threads, "weights": weights}
+        written = export(self, folder, name=name, target=target, **options)  # type: ignore[arg-type]
+        if written.missing:
+            warnings.warn(f"no shared library: {written.missing}", RanvierWarning, stacklevel=2)
+        return written.files
 
     def __repr__(self) -> str:
         count = sum(elements(p.type.shape) for p in self.blueprint.inference.parameters.values())

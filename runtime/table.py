@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.diagnostics import did_you_mean
 from ..compiler.errors import DataError
-from .csv_reader import is_number
+from .numerals import is_number
 
 Array = np.ndarray[Any, Any]
 
@@ -99,6 +98,8 @@ def column_hint(name: str, known: Iterable[str], origin: Origin) -> str:
     """What to say about a column that is not there: why it cannot be read, what was probably meant, else what there is."""
     if name in origin.unreadable:
         return f"the file has it, but {origin.unreadable[name]}"
+    from ..compiler.diagnostics import did_you_mean
+
     return did_you_mean(name, known) or "it has " + (", ".join(f"`{n}`" for n in known) or "nothing")
 
 

@@ -1,4 +1,4 @@
-"""How much rows count: weights given or from a column, times a factor for the class of each."""
+"""How much classes count: a factor for the class of each row, times the weight that the row has."""
 
 from __future__ import annotations
 
@@ -9,28 +9,11 @@ import numpy as np
 
 from ..compiler.errors import DataError
 from ..compiler.frontend.data_block import BALANCED
-from ..compiler.ir.types import DType
 from ..compiler.passes.weights import WEIGHT
-from .convert import as_array, cast, first
 from .data import Field
-from .table import Origin
 
 Array = np.ndarray[Any, Any]
 ClassWeight = str | Sequence[float] | Mapping[Any, float]
-NAME = "sample_weight"
-
-
-def row_weights(weights: Any, rows: int, dtype: DType, name: str, origin: Origin) -> Array:
-    """[rows] weights of at least 0; 1 each where none are given. Raises DataError."""
-    if weights is None:
-        return np.ones(rows, dtype=dtype.numpy)
-    array = cast(as_array(weights, name, origin), dtype, name, origin)
-    if array.shape != (rows,):
-        raise DataError(f"{origin.prefix}`{name}` has shape {list(array.shape)}, and there are {rows} rows: give one weight each")
-    if (array < 0).any():
-        row = first(array < 0)
-        raise DataError(f"{origin.place(name, row[0])} is {array[row]}: a weight is at least 0")
-    return np.ascontiguousarray(array)
 
 
 def class_factors(wanted: ClassWeight, target: Field, labels: Array, names: Sequence[str] | None) -> Array:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("ranvier", "grammar", "compiler", "runtime", "examples", "benchmarks")
-SUFFIXES = {".py", ".nn", ".lark", ".json", ".md"}
+SUFFIXES = {".py", ".nn", ".lark", ".json", ".md", ".c", ".cpp"}
 
 
 def test_every_file_is_on_the_map_once() -> None:

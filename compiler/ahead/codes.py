@@ -18,9 +18,10 @@ CODES = (
     ("STATE", "this saved state is damaged, or of another model"),
     ("VALUE", "a number that is to be set is not a number"),
     ("CLASS", "no class has this name"),
+    ("ROW_WEIGHT", "the weight of a row is negative, or no finite number"),
     ("UNKNOWN", "there is no such code"),
 )
-OK, NULL, CONTEXT, ROWS, SIZE, WORKSPACE, CPU, THREADS, WEIGHTS, INDEX, STATE, VALUE, CLASS, UNKNOWN = range(len(CODES))
+OK, NULL, CONTEXT, ROWS, SIZE, WORKSPACE, CPU, THREADS, WEIGHTS, INDEX, STATE, VALUE, CLASS, ROW_WEIGHT, UNKNOWN = range(len(CODES))
 
 RANGE = 64
 """A number of field number n (from 1) outside its range is code RANGE + n."""

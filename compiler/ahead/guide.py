@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .header import TYPES, names
-from .library import Face
+from .library import Face, Tensor
 from .make import Library
 
 TEXT = """# {name}
@@ -27,7 +27,7 @@ memory.
 {program}```
 
     cc -O2 example.c {name}.o -o example
-
+{training}
 In Python, with NumPy and `ranvier` but without a compiler:
 
 ```python
@@ -40,12 +40,24 @@ Loading a library runs code that is in it: load only what you trust.
 """
 
 
+TRAINING = """
+A step of training on one row, in a context that was made as above; `loss` is that of the row before the step:
+
+```c
+{step}
+```
+
+`{name}_save_state` writes {state:,} bytes from which `{name}_load_state` goes on, `{name}_set_scalar` sets the learning rate.
+"""
+
+
 def guide(library: Library, suffix: str) -> str:
     """The text of the guide."""
     levels = " and ".join(part.level.name for part in library.parts)
-    return TEXT.format(
-        name=library.face.name, levels=levels, suffix=suffix, facts=_facts(library), program="\n".join(_program(library)) + "\n"
-    )
+    face, program = library.face, "\n".join(_program(library)) + "\n"
+    step = "\n".join(_step(face)) if face.train else ""
+    training = TRAINING.format(name=face.name, step=step, state=library.state_bytes) if face.train else ""
+    return TEXT.format(name=face.name, levels=levels, suffix=suffix, facts=_facts(library), program=program, training=training)
 
 
 def _facts(library: Library) -> str:
@@ -89,12 +101,25 @@ def _prediction(face: Face) -> Iterator[str]:
     """One row in, one prediction out."""
     assert face.output is not None
     own, big = face.name, face.name.upper()
-    given = []
-    for name, each in zip(names(face.inputs), face.inputs, strict=True):
-        first = f"{{{max(each.low or 0, 0)}}}"
-        yield f"    {TYPES[each.dtype.name]} {name}[{big}_{name.upper()}_ELEMENTS] = {first};"
-        given.append(f"{name}, sizeof {name}")
+    yield from _arrays(face, face.inputs)
+    given = [f"{name}, sizeof {name}" for name in names(face.inputs)]
     yield f"    {TYPES[face.output.dtype.name]} prediction[{big}_PREDICTION_ELEMENTS];"
     call = f"{own}_predict(context, 1, {', '.join(given)}, prediction, sizeof prediction)"
     yield f"    if (code == {big}_OK) code = {call};"
     yield f'    for (int i = 0; code == {big}_OK && i < {big}_PREDICTION_ELEMENTS; i++) printf("%g\\n", (double)prediction[i]);'
+
+
+def _arrays(face: Face, fields: Sequence[Tensor]) -> Iterator[str]:
+    """One row of each field."""
+    for name, each in zip(names(fields), fields, strict=True):
+        first = 1 if each is face.row_weight else max(each.low or 0, 0)
+        yield f"    {TYPES[each.dtype.name]} {name}[{face.name.upper()}_{name.upper()}_ELEMENTS] = {{{first}}};"
+
+
+def _step(face: Face) -> Iterator[str]:
+    """A function that makes one step."""
+    yield f"static int32_t one_step({face.name}_context *context, double *loss) {{"
+    yield from _arrays(face, face.trained)
+    given = ", ".join(f"{name}, sizeof {name}" for name in names(face.trained))
+    yield f"    return {face.name}_train_step(context, 1, {given}, loss);"
+    yield "}"

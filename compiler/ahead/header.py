@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from ..ir.types import DTYPES, DType
 from . import codes
 from .library import Face, Tensor
-from .make import Library
+from .make import SHARED_MANIFEST, Library
 
 TYPES = {"f32": "float", "f64": "double", "i32": "int32_t", "i64": "int64_t", "u8": "uint8_t", "u32": "uint32_t", "bool": "uint8_t"}
 
@@ -83,7 +83,7 @@ def header(library: Library) -> str:
 
 def _sizes(face: Face) -> Iterator[str]:
     """Elements of a row of what goes in and out."""
-    named = list(zip(names(face.fields), face.fields, strict=True))
+    named = list(zip(names(face.trained), face.trained, strict=True))
     for name, each in [*named, *([("prediction", face.output)] if face.output is not None else [])]:
         yield f"#define {face.name.upper()}_{name.upper()}_ELEMENTS {each.bytes // each.dtype.bytes} /* of one row */"
 
@@ -139,6 +139,11 @@ def _functions(face: Face) -> Iterator[str]:
     yield "/* The CPU level that was chosen. */"
     yield f"int32_t {own}_level(const {own}_context *context, const char **name);"
     yield ""
+    yield "/* The manifest, JSON in UTF-8: what goes in and comes out, memory, arithmetic, CPU levels, versions. */"
+    yield f"int32_t {own}_manifest(const char **text, size_t *bytes);"
+    yield "/* The same, with a zero byte at its end, by one name in every library: for programs that load one not knowing its name. */"
+    yield f"extern const char {SHARED_MANIFEST}[];"
+    yield ""
     for name in "inputs", "targets", "outputs", "parameters":
         yield f"int32_t {own}_{name}(const {own}_tensor **list, size_t *count);"
     yield "/* The number of a class by its name, which need not end with a zero byte. */"
@@ -175,7 +180,9 @@ def _training(face: Face) -> Iterator[str]:
     yield f"int32_t {own}_set_parameter({own}_context *context, size_t index, const void *values, size_t bytes);"
     yield ""
     yield "/* One step of the optimizer on a batch; loss is that of the batch before the step, without penalties. */"
-    yield _call(f"int32_t {own}_train_step({own}_context *context, size_t rows", face.fields, "double *loss")
+    if face.row_weight is not None:
+        yield "/* Every row counts as much as its weight says, a finite number of at least 0. */"
+    yield _call(f"int32_t {own}_train_step({own}_context *context, size_t rows", face.trained, "double *loss")
     yield ""
     yield f"int32_t {own}_get_scalar(const {own}_context *context, int32_t scalar, double *value);"
     yield f"int32_t {own}_set_scalar({own}_context *context, int32_t scalar, double value);"

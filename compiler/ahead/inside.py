@@ -39,7 +39,7 @@ class Inside:
         if PREDICT in self.part.programs:
             made.append(self._run(PREDICT, self.face.inputs))
         if TRAIN in self.part.programs:
-            made.append(self._run(TRAIN, self.face.fields))
+            made.append(self._run(TRAIN, self.face.trained))
         return made
 
     def symbol(self, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..backend.target import Target, host, preset
+from ..backend.target import Target, host, own_features, preset
 from ..errors import RanvierError
 
 LEAVES = (
@@ -65,6 +65,24 @@ def level(name: str) -> Level:
 def several() -> tuple[Level, ...]:
     """The levels of one library for every x86-64, the best last."""
     return tuple(level(name) for name in FEATURES)
+
+
+def name_of(target: Target) -> str:
+    """The name of the level that a target is; `native` for this machine."""
+    return next((name for name in (*FEATURES, ARM) if level(name).target == target), NATIVE)
+
+
+def lacking(target: Target) -> str:
+    """What this machine lacks to run code made for a target, in words; empty when it can."""
+    own = host()
+    if target == own:
+        return ""
+    wanted, found = (triple.split("-")[0] + (" Linux" if "linux" in triple else "") for triple in (target.triple, own.triple))
+    if wanted != found:
+        return f"this machine is {found}, not {wanted}"
+    known = own_features()
+    missing = [each for each in FEATURES.get(target.cpu, "").split() if not known.get(each)]
+    return f"this processor lacks {', '.join(missing)}" if missing else ""
 
 
 def plain(target: Target) -> Target:

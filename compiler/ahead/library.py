@@ -46,7 +46,8 @@ class Face:
     """What callers see of a library. `fields` are inputs and targets in the order of the model, whose numbers are those of its faults.
 
     `scalars` are the numbers of the run time that may be set, from their names to their keys. `weights` names the
-    file of the weights when they are not in the library.
+    file of the weights when they are not in the library. Where rows count as much as their weights say, `row_weight` is what a step of
+    training is given of these, and `weight_column` the column that the model's file names for them.
     """
 
     name: str
@@ -58,6 +59,8 @@ class Face:
     scalars: Mapping[str, str]
     train: bool
     weights: str
+    row_weight: Tensor | None = None
+    weight_column: str = ""
 
     @property
     def outside(self) -> bool:
@@ -68,6 +71,11 @@ class Face:
     def inputs(self) -> tuple[Tensor, ...]:
         """What a prediction is made from."""
         return tuple(each for each in self.fields if each.name not in self.targets)
+
+    @property
+    def trained(self) -> tuple[Tensor, ...]:
+        """What a step of training is made from."""
+        return self.fields if self.row_weight is None else (*self.fields, self.row_weight)
 
 
 @dataclass(frozen=True)

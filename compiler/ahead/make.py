@@ -18,14 +18,15 @@ from .entrance import Entrance
 from .inside import Inside
 from .levels import Level, plain
 from .library import Face, Memory, Part
-from .outside import STATE_HEAD, WEIGHTS_HEAD, WEIGHTS_MARK, Outside
+from .outside import MANIFEST, STATE_HEAD, WEIGHTS_HEAD, WEIGHTS_MARK, Outside
 from .tables import RECORD, Tables, record, spelled
 from .workspace import KEPT, Room, image, image_offsets, plan, workspace_bytes
 
 FORMAT = "ranvier library 1"
 PAGE = 4096
-MANIFEST = "ranvier_manifest"
-"""The symbol of the manifest, the same in every library: weak, so that several of them can be linked into one program."""
+SHARED_MANIFEST = "ranvier_manifest"
+"""The manifest by a name that is the same in every library, for whoever loads one not knowing its own name; weak, so that several can be
+linked into one program. Each library's functions know its own manifest."""
 
 DEFINED = re.compile(r"^define [^@]*@([\w.]+)\(", re.MULTILINE)
 
@@ -101,21 +102,21 @@ class Library:
 
     # --- as code
 
-    def interface(self) -> Outside:
+    def interface(self, manifest: str) -> Outside:
         """The functions that callers see."""
         target, (offsets, end) = plain(self.parts[0].level.target), self.image
         numbers = (self.number, self.state_number, len(self.kept), self.state_bytes)
-        return Outside(self.face, self.parts, self.rooms, target, *numbers, offsets, end, Tables())
+        return Outside(self.face, self.parts, self.rooms, target, *numbers, offsets, end, len(manifest.encode()), Tables())
 
     def object(self, manifest: str) -> bytes:
         """The object file; the manifest is in it, too."""
-        outside = self.interface()
+        outside = self.interface(manifest)
         functions = outside.functions()
         texts = [self._main(outside, functions, manifest)]
         for part in self.parts:
             attributes = jit.ATTRIBUTES.replace(" }", f" {part.level.attributes} }}")
             texts.append(single_module(list(part.programs.values()), attributes))
-        found = jit.compile_library(texts, {*functions, MANIFEST}, outside.target)
+        found = jit.compile_library(texts, {*functions, SHARED_MANIFEST}, outside.target)
         return found if self.face.outside else self._filled(found)
 
     @cached_property
@@ -147,7 +148,8 @@ class Library:
             records = [f"[{', '.join(f'i64 {word}' for word in each)}]" for each in self._records(part, room, self._keys)]
             tables.array(f"values.{n}", f"[{RECORD} x i64]", records)
         content = manifest.encode() + b"\0"
-        lines = [*tables.lines, f'@{MANIFEST} = weak constant [{len(content)} x i8] c"{spelled(content)}", align 1']
+        lines = [*tables.lines, f'@{MANIFEST} = internal constant [{len(content)} x i8] c"{spelled(content)}", align 1']
+        lines.append(f"@{SHARED_MANIFEST} = weak alias [{len(content)} x i8], ptr @{MANIFEST}")
         if not self.face.outside:
             rest = len(self.weights) - len(self._mark)
             type_ = f"{{ [{len(self._mark)} x i8], [{rest} x i8] }}"

@@ -14,8 +14,11 @@ from .library import Tensor
 from .make import FORMAT, Library
 
 
-def manifest(library: Library, about: Mapping[str, str]) -> dict[str, Any]:
-    """The manifest; `about` says what the library was made from, and by which versions."""
+def manifest(library: Library, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest; `about` says what the library was made from, and by which versions.
+
+    `flops` are those of one call of a program with as many rows as there is room for, at the best level.
+    """
     face = library.face
     fixed, scratch = library.workspace
     found: dict[str, Any] = {
@@ -29,6 +32,7 @@ def manifest(library: Library, about: Mapping[str, str]) -> dict[str, Any]:
         "inputs": [_tensor(each) for each in face.inputs],
         "targets": [_tensor(each) for each in face.fields if each.name in face.targets],
         "fields": [each.name for each in face.fields],
+        "row_weight": _tensor(face.row_weight) | {"column": face.weight_column} if face.row_weight is not None else None,
         "outputs": [_tensor(face.output)] if face.output is not None else [],
         "parameters": [_tensor(each) for each in face.parameters],
         "scalars": list(face.scalars),

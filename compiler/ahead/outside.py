@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..backend.target import Target
-from ..backend.text import Text, Value, i64
+from ..backend.text import SCALARS, Text, Value, i64
 from . import codes
 from .entrance import CONTEXT, Entrance, parameter
 from .guard import guard
@@ -20,6 +20,9 @@ from .workspace import LEVEL, SLACK, TABLE, TEAM, THREADS, Room, workspace_bytes
 
 MOST_THREADS = 256
 
+MANIFEST = "manifest"
+"""The symbol of the manifest within the object."""
+
 WEIGHTS_HEAD, WEIGHTS_MARK = 24, int.from_bytes(b"RVWEIGHT", "little")
 """What a file of weights begins with: a mark, the number of the library, the bytes of the file; 64-bit words."""
 
@@ -27,13 +30,16 @@ STATE_HEAD, STATE_MARK = 32, int.from_bytes(b"RVSTATE1", "little")
 """What a saved state begins with: a mark, the number of such states, the bytes of it, a sum to check; 64-bit words."""
 
 WORDS_IN_RECORD = RECORD - 1
+INFINITE = "0x7FF0000000000000"
+"""Infinity as LLVM writes it, in any width."""
 
 
 @dataclass(frozen=True)
 class Outside:
     """A library as callers see it. `number` is the library's own, `state_number` that of its saved states, in `values` values.
 
-    `offsets` are where the image of each level begins in the weights of `image_bytes`; `tables` gets what can be asked for.
+    `offsets` are where the image of each level begins in the weights of `image_bytes`; `tables` gets what can be asked for, but for the
+    manifest, which the object has as `MANIFEST`.
     """
 
     face: Face
@@ -46,16 +52,25 @@ class Outside:
     state_bytes: int
     offsets: Sequence[int]
     image_bytes: int
+    manifest_bytes: int
     tables: Tables
 
     def functions(self) -> Mapping[str, Entrance]:
         """All functions by their symbols, complete."""
-        made = [self._workspace_bytes(), self._init(), self._error_text(), self._level(), *self._queries(), self._find_class()]
+        made = [
+            self._workspace_bytes(),
+            self._init(),
+            self._error_text(),
+            self._level(),
+            self._manifest(),
+            *self._queries(),
+            self._find_class(),
+        ]
         if self.face.output is not None:
             made.append(self._run(PREDICT, self.face.inputs, self.face.output.bytes))
         made += [self._get_parameter(), self._work(), self._stop()]
         if self.face.train:
-            made += [self._run(TRAIN, self.face.fields, 0), self._set_parameter(), *self._scalars(), *self._states()]
+            made += [self._run(TRAIN, self.face.trained, 0), self._set_parameter(), *self._scalars(), *self._states()]
         return {each.name: each for each in made}
 
     def helpers(self) -> list[Text]:
@@ -155,6 +170,15 @@ class Outside:
         made.give(text.op("ptr", f"load ptr, {text.at(Value('ptr', table), 'ptr', level)}"), out)
         return made
 
+    def _manifest(self) -> Entrance:
+        """The manifest and its bytes, without the zero byte at its end."""
+        out, bytes_ = parameter("ptr", "text"), parameter("ptr", "bytes")
+        made = self._new("manifest", out, bytes_, context=False)
+        made.need(out, bytes_)
+        made.give(Value("ptr", f"@{MANIFEST}"), out)
+        made.give(i64(self.manifest_bytes), bytes_)
+        return made
+
     def _queries(self) -> Iterator[Entrance]:
         """What goes in and comes out."""
         outputs = [self.face.output] if self.face.output is not None else []
@@ -203,6 +227,9 @@ class Outside:
             made.need_size(bytes_, text.mul(ROWS, each.bytes))
         for bytes_ in size:
             made.need_size(bytes_, text.mul(ROWS, out_bytes))
+        for each, (pointer, _) in zip(fields, given, strict=True):
+            if each is self.face.row_weight:
+                self._check_row_weights(made, each, pointer)
         arguments = ", ".join(map(str, [CONTEXT, ROWS, *(pointer for pointer, _ in given), OUT]))
         level = text.op("i64", f"load i64, {text.at(CONTEXT, 'i8', LEVEL)}, align 8") if len(self.parts) > 1 else i64(0)
         for number in range(1, len(self.parts)):
@@ -211,6 +238,18 @@ class Outside:
                 text.begin(text.fresh("unreached"))
         made.result = text.op("i32", f"call i32 @{program}.0({arguments})")
         return made
+
+    @staticmethod
+    def _check_row_weights(made: Entrance, each: Tensor, pointer: Value) -> None:
+        """Every row counts as much as a finite number of at least 0 says."""
+        text, type_ = made.text, SCALARS[each.dtype.name]
+        with text.loop(ROWS, carried=[Value("i1", "true")]) as row:
+            value = text.op(type_, f"load {type_}, {text.at(pointer, type_, row.index)}, align 1")
+            sound = row.carried[0]
+            for asked in f"fcmp oge {value}, 0.0", f"fcmp olt {value}, {INFINITE}":
+                sound = text.op("i1", f"and {sound}, {text.op('i1', asked).name}")
+            row.close([sound])
+        made.refuse(text.op("i1", f"xor {row.results[0]}, true"), codes.ROW_WEIGHT)
 
     # --- values
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..ir.types import DType
@@ -56,6 +57,14 @@ PRESETS = {
 def preset(name: str) -> Target:
     """A named CPU level: x86-64, x86-64-v3, x86-64-v4, aarch64."""
     return Target(*PRESETS[name])
+
+
+def own_features() -> Mapping[str, bool]:
+    """Whether the CPU this process runs on has a feature, by LLVM's names of those of its kind."""
+    import llvmlite.binding as llvm
+
+    found: Mapping[str, bool] = llvm.get_host_cpu_features()
+    return found
 
 
 @functools.cache

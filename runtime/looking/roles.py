@@ -9,7 +9,7 @@ from enum import Enum
 
 import numpy as np
 
-from ..csv_reader import is_number
+from ..numerals import is_number
 from ..splitting import ISO_DATE, MOST_CLASSES
 from .columns import ColumnFacts
 from .measures import Array

@@ -15,8 +15,8 @@ if "benchmarks" not in sys.modules:
     assert spec
     sys.modules["benchmarks"] = module_from_spec(spec)
 
-command, cells, first, layers, peers, reference, report, steady, work = (
+command, cells, embedded, first, layers, peers, reference, report, steady, work = (
     importlib.import_module(f"benchmarks.{name}")
-    for name in ("__main__", "cells", "first", "layers", "peers", "reference", "report", "steady", "work")
+    for name in ("__main__", "cells", "embedded", "first", "layers", "peers", "reference", "report", "steady", "work")
 )
 with_ranvier = importlib.import_module("benchmarks.peers.with_ranvier")

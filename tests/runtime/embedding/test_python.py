@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +15,22 @@ from embedded_models import EXAMPLES
 
 import ranvier as rv
 
-HEAVY = ("lark", "networkx", "llvmlite", "safetensors", "click", "rich", "ranvier.compiler.frontend", "ranvier.compiler.backend")
+HEAVY = (
+    *("ranvier.compiler.frontend", "ranvier.compiler.backend", "ranvier.compiler.passes", "ranvier.compiler.diagnostics"),
+    *("ranvier.runtime.model", "ranvier.runtime.csv_reader", "numpy.ma.", "csv", "pathlib", "difflib"),
+)
 SCRIPT = """
 import sys
 import numpy as np
+before = set(sys.modules)
 import ranvier as rv
 model = rv.load(sys.argv[1])
 model.predict(np.zeros((3, 4), np.float32))
 model.predict([[1, 2, 3, 4]])
 model.step({"x": np.zeros((3, 4)), "y": ["b", "a", "b"]})
-print([m for m in sys.modules if m.startswith(%r)])
+print([m for m in sys.modules if m not in before and m.startswith(%r)])
+others = {m.partition(".")[0] for m in sys.modules if m not in before} - sys.stdlib_module_names
+print([m for m in others if not m.startswith("__")])
 """
 
 
@@ -49,7 +57,7 @@ def test_nothing_of_the_compiler_is_imported(tmp_path: Path) -> None:
     model.vocabularies = {"y": ["a", "b", "c"]}
     library = exported(model, tmp_path, train=True).files[0]
     done = subprocess.run([sys.executable, "-c", SCRIPT % (HEAVY,), library], capture_output=True, text=True, timeout=60)
-    assert done.stdout == "[]\n", done.stderr
+    assert done.stdout == "[]\n['ranvier']\n", done.stderr
 
 
 def test_the_learning_rate_is_set_while_training(tmp_path: Path) -> None:
@@ -128,20 +136,66 @@ def test_what_lies_past_an_end_is_nothing(tmp_path: Path) -> None:
     assert np.array_equal(found, wanted)
 
 
-def test_a_team_gives_the_same_bits(tmp_path: Path) -> None:
-    text = """
-    model wide() {
-        input x: f32[64]
-        target y: f32[32]
-        z = x -> dense(512) -> relu -> dense(512) -> relu -> dense(32)
-        predict z
-        loss mse(z, y)
-    }
-    train { batch = 256 ; optimizer = adam }
-    """
-    model = rv.compile(text, threads=2)
+WIDE = """
+model wide() {
+    input x: f32[64]
+    target y: f32[32]
+    z = x -> dense(512) -> relu -> dense(512) -> relu -> dense(32)
+    predict z
+    loss mse(z, y)
+}
+train { batch = 256 ; optimizer = adam }
+"""
+
+
+def wide_rows() -> dict[str, np.ndarray]:
     chance = np.random.default_rng(0)
-    rows = {"x": chance.standard_normal((256, 64)).astype(np.float32), "y": chance.standard_normal((256, 32)).astype(np.float32)}
+    return {"x": chance.standard_normal((256, 64)).astype(np.float32), "y": chance.standard_normal((256, 32)).astype(np.float32)}
+
+
+FORKED = """
+import os, sys, traceback
+import numpy as np
+import ranvier as rv
+
+rows = dict(np.load("rows.npz"))
+library = rv.load("libnet.so", threads=int(sys.argv[1]))
+print(library.step(rows))
+sys.stdout.flush()
+child = os.fork()
+if child == 0:
+    try:
+        if sys.argv[2] == "close":
+            library.close()
+        print(library.step(rows), library.predict(rows["x"]).sum())
+        sys.stdout.flush()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    os._exit(code)
+assert os.waitpid(child, 0)[1] == 0
+print(library.step(rows), library.predict(rows["x"]).sum())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("end", ["", "close"])
+def test_a_child_of_the_process_has_a_library_of_its_own(threads: int, end: str, tmp_path: Path) -> None:
+    """It goes on from where its parent was, which it leaves as it is; what the parent's threads do is not waited for."""
+    model, rows = rv.compile(WIDE, threads=1), wide_rows()
+    exported(model, tmp_path, train=True, threads=2)
+    np.savez(tmp_path / "rows.npz", **rows)
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, str(threads), end]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    first = model.step(rows)
+    second = " ".join(map(str, (model.step(rows), model.predict(rows["x"]).sum())))
+    assert done.stdout.splitlines() == [str(first), second, second], done.stderr
+
+
+def test_a_team_gives_the_same_bits(tmp_path: Path) -> None:
+    model, rows = rv.compile(WIDE, threads=2), wide_rows()
     path = exported(model, tmp_path, train=True, threads=2).files[0]
     libraries = [rv.load(path, threads=threads) for threads in (1, 2, 3)]
     wanted = [model.step(rows) for _ in range(3)], model.predict(rows["x"])
@@ -150,3 +204,18 @@ def test_a_team_gives_the_same_bits(tmp_path: Path) -> None:
         assert np.array_equal(library.predict(rows["x"]), wanted[1])
         library.close()
         assert np.array_equal(library.predict(rows["x"]), wanted[1])
+
+
+def test_python_threads_have_a_library_each(tmp_path: Path) -> None:
+    """A library is loaded once for each of them; what they do at the same time is not seen by the others."""
+    example = EXAMPLES["mlp"]
+    model = example.model()
+    path = exported(model, tmp_path, train=True).files[0]
+
+    def trained(count: int) -> tuple[list[float], bytes]:
+        own = rv.load(path)
+        return [own.step(example.rows(count, count)) for _ in range(20)], own.save_state()
+
+    alone = [trained(count) for count in range(1, 9)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(trained, range(1, 9))) == alone

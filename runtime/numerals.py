@@ -1,0 +1,12 @@
+"""Which texts are numbers, as files of data write them."""
+
+from __future__ import annotations
+
+
+def is_number(text: str) -> bool:
+    """Is a text a number as data files write them: a point for the fraction, no underscores, no hexadecimal?"""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
