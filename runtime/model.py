@@ -518,11 +518,11 @@ class Model:
         """
         if sample_weight is not None:
             self.weigh()
+        if not self.fitted:  # before there is a call: compiling may move memory
+            self.fit_statistics(self.arrays(data, targets=True))
         call = self._calls.get("train")
         if call is None or call.generation != self.memory.generation:
             call = self._call("train", targets=True)
-        if not self.fitted:
-            self.fit_statistics(self.arrays(data, targets=True))
         self._go(call, self._load(call, data, sample_weight))
         return float(call.results.view[0])
 

@@ -158,7 +158,8 @@ def _functions(face: Face) -> Iterator[str]:
         yield from _training(face)
     yield ""
     yield "/* In a context for several threads, each but the caller's own calls work with its number, from 1 on, and comes back when */"
-    yield "/* stop is called. The first call waits until all are there. After stop, the caller's thread does everything. */"
+    yield "/* stop is called. The first call, be it stop, waits until all are there. After stop, the caller's thread does everything; */"
+    yield "/* the workspace stays until they have all come back. */"
     yield f"int32_t {own}_work({own}_context *context, int32_t thread);"
     yield f"int32_t {own}_stop({own}_context *context);"
 

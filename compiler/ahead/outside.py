@@ -357,11 +357,11 @@ class Outside:
         return made
 
     def _stop(self) -> Entrance:
-        """Let the threads of the team go; from now on the caller's own does all."""
+        """Let the threads of the team go, those too that are only about to come; from now on the caller's own does all."""
         made = self._new("stop")
         text = made.text
         threads = text.op("i64", f"load i64, {text.at(CONTEXT, 'i8', THREADS)}, align 8")
         with text.when(text.op("i1", f"icmp sgt {threads}, 1")):
-            text.do(f"store i64 1, {text.at(CONTEXT, 'i8', THREADS)}, align 8")
             text.do(f"call void @team_stop({text.at(CONTEXT, 'i8', TEAM)})")
+            text.do(f"store i64 1, {text.at(CONTEXT, 'i8', THREADS)}, align 8")
         return made

@@ -93,6 +93,29 @@ def test_statistics_come_from_the_training_rows() -> None:
     np.testing.assert_allclose(model.memory.read("fit:standardize_1.sigma"), data["x"].std(0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("columns", [3, 40, 700])
+@pytest.mark.parametrize("work", ["step", "gradients"])
+def test_the_first_step_computes_statistics_before_anything_reads_memory(columns: int, work: str) -> None:
+    """Programs that compute statistics may move memory, which a call that was bound before would still point at."""
+    text = f"""
+    model scaled() {{
+        input x: f32[{columns}]
+        target y: f32
+        fit centre = mean(y, over = [batch])
+        estimate = (x -> standardize -> dense(8) -> tanh -> dense(1))[0]
+        predict centre + estimate
+        loss (estimate - (y - centre))^2
+    }}
+    """
+    rows = {"x": np.random.default_rng(0).normal(5, 2, (7, columns)).astype(np.float32), "y": np.arange(7, dtype=np.float32)}
+    for _ in range(5):
+        model, other = rv.compile(text), rv.compile(text)
+        other.fit_statistics(other.arrays(rows, targets=True))
+        found, wanted = (getattr(each, work)(rows) for each in (model, other))
+        assert found == wanted if work == "step" else all(np.array_equal(found[name], wanted[name]) for name in wanted)
+        assert all(np.array_equal(model.params[name], other.params[name]) for name in other.params)
+
+
 def test_predicting_before_fitting_statistics_is_refused() -> None:
     with pytest.raises(rv.RanvierError, match="fit"):
         rv.compile(CLASSES).predict(blobs()["x"])

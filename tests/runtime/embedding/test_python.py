@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from embedded import exported
 from embedded_models import EXAMPLES
+from ranvier.runtime.opening import open_source
+from repository import ROOT
 
 import ranvier as rv
 
@@ -50,6 +52,24 @@ def test_a_library_is_the_model(name: str, tmp_path: Path) -> None:
     after = [library.step(rows) for _ in range(2)]
     library.load_state(state)
     assert [library.step(rows) for _ in range(2)] == after == [model.step(rows) for _ in range(2)]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.nn")), ids=lambda file: file.stem)
+def test_examples_in_libraries_are_those_of_python(file: Path, tmp_path: Path) -> None:
+    """Recurrent, convolutional, with states and statistics, with lengths: predictions, losses and parameters to the bit."""
+    model = rv.compile(file, threads=1, batch=6, **dict.fromkeys(open_source(file).lengths, 9))
+    chance, rows = np.random.default_rng(0), dict[str, np.ndarray]()
+    for name, field in model.fields.items():
+        low, high = model.blueprint.limits.get(name, (0, 16))
+        shape, kind = (5, *field.shape), field.dtype.numpy
+        rows[name] = (chance.integers(low, high + 1, shape) if kind.kind in "iu" else chance.normal(2, 1, shape)).astype(kind)
+    given = {name: value for name, value in rows.items() if name not in model.targets}
+    model.step(rows)
+    library = rv.load(exported(model, tmp_path, train=True).files[0])
+    for _ in range(2):
+        assert np.array_equal(library.predict(given), model.predict(given))
+        assert library.step(rows) == model.step(rows)
+    assert all(np.array_equal(library.params[name], model.params[name]) for name in model.params)
 
 
 def test_nothing_of_the_compiler_is_imported(tmp_path: Path) -> None:

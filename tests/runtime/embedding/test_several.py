@@ -173,6 +173,31 @@ for (int32_t threads = 1; threads <= 3; threads++) {
 """
 
 
+STOPPED_AT_ONCE = """
+size_t bytes = NET_WORKSPACE_BYTES(3);
+unsigned char *room = guarded(bytes);
+for (int turn = 0; turn < 300; turn++) {
+    net_context *context = NULL;
+    pthread_t others[2];
+    place places[2];
+    expect(NET_OK, net_init(room, bytes, 3, &context));
+    for (int32_t n = 1; n < 3; n++) {
+        places[n - 1] = (place){context, n};
+        same(pthread_create(&others[n - 1], NULL, work, &places[n - 1]), 0);
+    }
+    expect(NET_OK, net_stop(context));
+    expect(NET_OK, net_stop(context));
+    for (int n = 0; n < 2; n++) same(pthread_join(others[n], NULL), 0);
+    expect(NET_ERROR_THREADS, net_work(context, 1));
+}
+"""
+
+
+def test_a_team_is_stopped_before_all_its_threads_have_come(tmp_path: Path) -> None:
+    exported(rv.compile(WIDE, threads=1), tmp_path, threads=2)
+    run([build(tmp_path, main(EXPECT + TEAM, STOPPED_AT_ONCE))])
+
+
 def test_a_team_of_the_callers_threads(tmp_path: Path) -> None:
     """Whatever their number, the bits are the same; after `stop` the caller's own thread does all."""
     model = rv.compile(WIDE, threads=1)
