@@ -37,6 +37,11 @@ class Target:
         return (6, 2) if self.fma else (4, 2)
 
     @property
+    def unrolled(self) -> int:
+        """Steps of a contraction's innermost loop that are written out: as many as need no further registers for their addresses."""
+        return 4 if self.fma and self.triple.startswith("x86_64") else 1
+
+    @property
     def pointers(self) -> int:
         """Row addresses that a register tile can keep in general registers beside its own loop."""
         return 20 if self.triple.startswith("aarch64") else 12

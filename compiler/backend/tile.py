@@ -6,6 +6,7 @@ multiplied inside. The dot form turns this by 90 degrees: vectors run along k in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -50,11 +51,30 @@ def walk(text: Text, levels: Sequence[Level], scalar: str, a: Value, b: Sequence
     if not levels:
         return step(a, b, sums)
     level, inner = levels[0], levels[1:]
-    with text.loop(level.count, carried=[a, *b, *sums]) as loop:
-        here, there, carried = loop.carried[0], loop.carried[1 : 1 + len(b)], loop.carried[1 + len(b) :]
-        after = walk(text, inner, scalar, here, there, carried, step)
-        loop.close([text.add(here, level.a), *(text.at(p, scalar, level.b) for p in there), *after])
-    return loop.results[1 + len(b) :]
+    state, begun = [a, *b, *sums], i64(0)
+    for turns, end in _turns(text, level, innermost=not inner):
+        with text.loop(end, begun, turns, state) as loop:
+            here, there, after = loop.carried[0], loop.carried[1 : 1 + len(b)], loop.carried[1 + len(b) :]
+            for turn in range(turns):
+                beside = [text.at(p, scalar, text.mul(level.b, turn)) for p in there]
+                after = walk(text, inner, scalar, text.add(here, text.mul(level.a, turn)), beside, after, step)
+            beyond = [text.at(p, scalar, text.mul(level.b, turns)) for p in there]
+            loop.close([text.add(here, text.mul(level.a, turns)), *beyond, *after])
+        state, begun = loop.results, end
+    return state[1 + len(b) :]
+
+
+def _turns(text: Text, level: Level, *, innermost: bool) -> list[tuple[int, Value]]:
+    """How many steps a turn of a loop has written out, and up to which step; several such loops may follow each other.
+
+    Counting takes some of what a processor can start at once, all the more where two threads share a core.
+    """
+    count, fixed, most = level.count, level.a.name.isdigit() and level.b.name.isdigit(), text.target.unrolled
+    if not innermost or not fixed or most == 1:
+        return [(1, count)]
+    if not count.name.isdigit():
+        return [(most, text.op("i64", f"and {count}, {-most}")), (1, count)]
+    return [(math.gcd(most, int(count.name)), count)]
 
 
 def accumulate(frame: Frame, rows: Rows, height: int, columns: Sequence[Column], k: Stretch, sums: Sequence[Value]) -> list[Value]:
