@@ -48,7 +48,7 @@ def export(
 ) -> Written:
     """Write the library of a model into a folder, which is made if need be; for the model's own CPU unless a target is named.
 
-    Raises RanvierError.
+    Raises RanvierError, and OSError for a file that cannot be written.
     """
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise RanvierError(f"a library's name is letters, digits and underscores, a letter first, not {name[:LONGEST]!r}: give one")
@@ -59,6 +59,7 @@ def export(
     files = _contents(library, model)
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
+    _keep_apart(weights, [place / file for file in (*files, f"lib{name}{suffix(levels[0].target.triple)}")])
     for file, content in files.items():
         write_atomic(place / file, content)
     paths = [place / file for file in files]
@@ -66,6 +67,12 @@ def export(
         write_atomic(Path(weights), library.weights)
         paths.append(Path(weights))
     return _linked(library, place, levels, paths)
+
+
+def _keep_apart(weights: str | os.PathLike[str] | None, files: Sequence[Path]) -> None:
+    """RanvierError where the file of the weights is one of the others."""
+    if weights is not None and os.path.realpath(weights) in map(os.path.realpath, files):
+        raise RanvierError(f"{os.fspath(weights)}: this file is written already: give the weights another name")
 
 
 def _contents(library: Library, model: Model) -> dict[str, bytes]:

@@ -709,7 +709,8 @@ class Model:
         The shared library is the first of them; where no linker is there it is left out, with a warning that says what is missing.
         Functions begin with `name` (default: that of the model in its file). `target` is the CPU (default: that of the model), all
         levels of x86-64 with `multiversion`. The library predicts, with `train` it trains too, up to `rows` rows a call (default: the
-        batch), planned for so many `threads`. `weights` is a file for the weights beside the library. Raises RanvierError.
+        batch), planned for so many `threads`. `weights` is a file for the weights beside the library. Raises RanvierError, and OSError for
+        a file that cannot be written.
         """
         from .export import export
 

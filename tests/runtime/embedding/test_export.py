@@ -224,6 +224,14 @@ def test_rows_of_a_call_can_be_chosen(tmp_path: Path) -> None:
     assert np.array_equal(library.predict(rows_of("cnn", 9)), MODELS["cnn"].predict(rows_of("cnn", 9)))
 
 
+@pytest.mark.parametrize("file", ["net.o", "libnet.so", "../here/net.h"])
+def test_weights_have_a_file_of_their_own(file: str, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    with pytest.raises(rv.RanvierError, match="give the weights another name"):
+        export(MODELS["mlp"], folder, name="net", weights=folder / file)
+    assert not [*folder.iterdir()]
+
+
 def test_statistics_want_rows_first(tmp_path: Path) -> None:
     with pytest.raises(rv.RanvierError, match="not fitted"):
         export(rv.compile(EXAMPLES["mlp"].text), tmp_path, name="net")
