@@ -52,31 +52,25 @@ class Turns:
     def take(self, done: int = 0) -> None:
         """Wait for a place."""
         with self._changed:
-            self._take(done)
+            mine = (done, next(self._tickets))
+            heapq.heappush(self._waiting, mine)
+            self._changed.wait_for(lambda: self._free and self._waiting[0] == mine)
+            heapq.heappop(self._waiting)
+            self._free -= 1
+            self._changed.notify_all()
 
     def give(self) -> None:
         """Leave a place to whoever waits."""
         with self._changed:
-            self._give()
+            self._free += 1
+            self._changed.notify_all()
 
     def pass_on(self, done: int, lead: int) -> None:
         """Let somebody else go first who is at least `lead` behind; return when it is this one's turn again."""
         with self._changed:
             if self._waiting and done - self._waiting[0][0] >= lead:
-                self._give()
-                self._take(done)
-
-    def _take(self, done: int) -> None:
-        mine = (done, next(self._tickets))
-        heapq.heappush(self._waiting, mine)
-        self._changed.wait_for(lambda: self._free and self._waiting[0] == mine)
-        heapq.heappop(self._waiting)
-        self._free -= 1
-        self._changed.notify_all()
-
-    def _give(self) -> None:
-        self._free += 1
-        self._changed.notify_all()
+                self.give()
+                self.take(done)
 
 
 def _at_once(model: Model, data: Rows, folds: Sequence[Fold], keys: Keys | None, width: int) -> Iterator[Scores]:

@@ -714,9 +714,17 @@ class Model:
         """
         from .export import export
 
-        name = name or self.blueprint.unit.model.name.id
-        options = {"multiversion": multiversion, "train": train, "rows": rows, "threads": threads, "weights": weights}
-        written = export(self, folder, name=name, target=target, **options)  # type: ignore[arg-type]
+        written = export(
+            self,
+            folder,
+            name=name or self.blueprint.unit.model.name.id,
+            target=target,
+            multiversion=multiversion,
+            train=train,
+            rows=rows,
+            threads=threads,
+            weights=weights,
+        )
         if written.missing:
             warnings.warn(f"no shared library: {written.missing}", RanvierWarning, stacklevel=2)
         return written.files

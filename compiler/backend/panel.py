@@ -381,7 +381,7 @@ def _dense(frame: Frame, levels: Sequence[Level], width: int) -> list[Value]:
     found: list[Value] = []
     for level in reversed(levels):
         found.insert(0, apart)
-        apart = _product(frame, level.count, apart) if level is not levels[0] else apart
+        apart = frame.text.mul(level.count, apart) if level is not levels[0] else apart
     return found
 
 
@@ -389,15 +389,8 @@ def _count(frame: Frame, levels: Sequence[Level]) -> Value:
     """The steps of all loops together."""
     total = i64(1)
     for level in levels:
-        total = _product(frame, level.count, total)
+        total = frame.text.mul(level.count, total)
     return total
-
-
-def _product(frame: Frame, a: Value, b: Value) -> Value:
-    """An integer product, folded where one factor is known."""
-    if b.name.isdigit():
-        return frame.text.mul(a, int(b.name))
-    return frame.text.mul(b, int(a.name)) if a.name.isdigit() else frame.text.op("i64", f"mul {a}, {b.name}")
 
 
 def _many(frame: Frame, rows: Range) -> Value:

@@ -57,8 +57,7 @@ def copy_row(frame: Frame, row: Value, start: Value, count: Value) -> None:
         value = vectors.load(text, text.at(source, frame.scalar, at), access.dtype, width)
         vectors.store(text, value, text.at(target, frame.scalar, at), access.dtype, width)
 
-    known = count.name.isdigit()
-    whole = i64(int(count.name) // lanes * lanes) if known else text.op("i64", f"and {count}, {-lanes}")
+    whole = text.floor(count, lanes)
     if whole.name != "0":
         with text.loop(whole, step=lanes) as along:
             copy(along.index, lanes)

@@ -114,8 +114,12 @@ class Text:
             return Value(a.type, str(int(a.name) + int(b.name)))
         return self.op(a.type, f"add {a}, {b.name}")
 
-    def mul(self, a: Value, factor: int) -> Value:
-        """Integer product with a known factor, folding what can be."""
+    def mul(self, a: Value, factor: int | Value) -> Value:
+        """Integer product, folding what can be."""
+        if isinstance(factor, Value):
+            if not _literal(factor):
+                return self.mul(factor, int(a.name)) if _literal(a) else self.op(a.type, f"mul {a}, {factor.name}")
+            factor = int(factor.name)
         if factor == 0:
             return Value(a.type, "0")
         if factor == 1:
@@ -123,6 +127,12 @@ class Text:
         if _literal(a):
             return Value(a.type, str(int(a.name) * factor))
         return self.op(a.type, f"mul {a}, {factor}")
+
+    def floor(self, count: Value, step: int) -> Value:
+        """The largest multiple of a power of two that is at most `count`, which is not negative."""
+        if _literal(count):
+            return Value(count.type, str(int(count.name) // step * step))
+        return self.op(count.type, f"and {count}, {-step}")
 
     def at(self, pointer: Value, scalar: str, index: Value | int) -> Value:
         """The address `index` elements of `scalar` after `pointer`."""

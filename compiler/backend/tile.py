@@ -73,7 +73,7 @@ def _turns(text: Text, level: Level, *, innermost: bool) -> list[tuple[int, Valu
     if not innermost or not fixed or most == 1:
         return [(1, count)]
     if not count.name.isdigit():
-        return [(most, text.op("i64", f"and {count}, {-most}")), (1, count)]
+        return [(most, text.floor(count, most)), (1, count)]
     return [(math.gcd(most, int(count.name)), count)]
 
 

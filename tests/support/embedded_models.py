@@ -76,3 +76,20 @@ class Example:
 
 
 EXAMPLES = {"mlp": Example(MLP, {}), "cnn": Example(CNN, {}), "lstm": Example(LSTM, {"T": 7})}
+
+WIDE = """
+model wide() {
+    input x: f32[64]
+    target y: f32[32]
+    z = x -> dense(512) -> relu -> dense(512) -> relu -> dense(32)
+    predict z
+    loss mse(z, y)
+}
+train { batch = 256 ; optimizer = adam }
+"""
+
+
+def wide_rows() -> dict[str, np.ndarray]:
+    """A batch for `WIDE`, a network large enough that threads share its work."""
+    chance = np.random.default_rng(0)
+    return {"x": chance.standard_normal((256, 64)).astype(np.float32), "y": chance.standard_normal((256, 32)).astype(np.float32)}

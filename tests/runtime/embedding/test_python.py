@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from embedded import exported
-from embedded_models import EXAMPLES
+from embedded_models import EXAMPLES, WIDE, wide_rows
 from ranvier.runtime.opening import open_source
 from repository import ROOT
 
@@ -154,23 +154,6 @@ def test_what_lies_past_an_end_is_nothing(tmp_path: Path) -> None:
     rows["token"][np.arange(7) >= rows["token_length"][:, None]] = 10**6
     library._run("predict", rows, found.ctypes.data, found.nbytes)
     assert np.array_equal(found, wanted)
-
-
-WIDE = """
-model wide() {
-    input x: f32[64]
-    target y: f32[32]
-    z = x -> dense(512) -> relu -> dense(512) -> relu -> dense(32)
-    predict z
-    loss mse(z, y)
-}
-train { batch = 256 ; optimizer = adam }
-"""
-
-
-def wide_rows() -> dict[str, np.ndarray]:
-    chance = np.random.default_rng(0)
-    return {"x": chance.standard_normal((256, 64)).astype(np.float32), "y": chance.standard_normal((256, 32)).astype(np.float32)}
 
 
 FORKED = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from embedded import EXPECT, Caller, build, exported, main, run
-from embedded_models import EXAMPLES
+from embedded_models import EXAMPLES, WIDE, wide_rows
 
 import ranvier as rv
 
@@ -116,17 +116,6 @@ def test_two_models_in_one_program(shared: bool, tmp_path: Path) -> None:
             assert np.array_equal(callers[name].read(f"{name}-{turn}", wanted), wanted)
 
 
-WIDE = """
-model wide() {
-    input x: f32[64]
-    target y: f32[32]
-    z = x -> dense(512) -> relu -> dense(512) -> relu -> dense(32)
-    predict z
-    loss mse(z, y)
-}
-train { batch = 256 ; optimizer = adam }
-"""
-
 TEAM = """
 #include <pthread.h>
 
@@ -202,8 +191,7 @@ def test_a_team_of_the_callers_threads(tmp_path: Path) -> None:
     """Whatever their number, the bits are the same; after `stop` the caller's own thread does all."""
     model = rv.compile(WIDE, threads=1)
     exported(model, tmp_path, train=True, threads=2)
-    chance = np.random.default_rng(0)
-    rows = {"x": chance.standard_normal((256, 64)).astype(np.float32), "y": chance.standard_normal((256, 32)).astype(np.float32)}
+    rows = wide_rows()
     for name, value in rows.items():
         (tmp_path / name).write_bytes(value.tobytes())
     printed = run([build(tmp_path, main(EXPECT + TEAM, SHARED_WORK))], cwd=tmp_path).split()
