@@ -124,7 +124,7 @@ def make_plan(kernel: Contract, target: Target, partition: str = "auto", fresh: 
     pitch = _pitch(kernel, pack, depth)
     most = PACKED_BYTES // (pitch * size) if pack else _row_block(form, tile_rows, depth * size, resting)
     m_block = _even(m, most, line or tile_rows)
-    group = max(1, GROUP_BYTES // (m_block * width * size)) if blocked >= 0 else 1
+    group = max(1, min(GROUP_BYTES // (m_block * width * size), columns_of(kernel) // width)) if blocked >= 0 else 1
     strip = depth * width + 64 // size if group > 1 and form in (CHOOSE, COPY) and not kernel.n.split else 0
     wide = _wide(kernel, target, form, lanes, vectors)
     few = len(wide) * -(-columns_of(kernel) // width)

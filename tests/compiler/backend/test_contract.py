@@ -315,6 +315,16 @@ def test_copies_of_a_change_no_bit(form, symbol, monkeypatch):
         assert same(plain, results(kernel, rows, partition, parts)), partition
 
 
+@pytest.mark.parametrize("columns", [100, 530])
+def test_there_is_scratch_for_the_panels_of_a_product_and_no_more(columns):
+    kernel = product("at b", 40, columns, 3000, symbol="k")
+    plan = tiling.make_plan(kernel, host())
+    assert plan.blocked == 0
+    assert plan.group == columns // plan.width
+    assert plan.sums_bytes == plan.m_block * plan.group * plan.width * 4
+    check(kernel, 700)
+
+
 @pytest.mark.parametrize("rows", [0, 1, 3, 17, 40, 41, 130])
 @pytest.mark.parametrize("columns", [200, 530])
 def test_few_rows_of_many_times_are_summed_in_blocks_of_several_times(rows, columns, monkeypatch):
