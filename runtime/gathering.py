@@ -10,7 +10,7 @@ from ..compiler.errors import DataError
 from ..compiler.passes.weights import WEIGHT
 from .data import Field, fit_arrays
 from .memory import Array
-from .splitting import keys_of, split
+from .splitting import keys_of, require_columns, split
 from .streaming import Rows, StreamedRows, row_count, taken
 from .table import Origin
 from .weights import ClassWeight, class_factors, class_target, times_class, whole_labels
@@ -72,6 +72,8 @@ def _apart(model: Model, data: Any, y: Any, share: Any, weights: Any) -> tuple[R
     if isinstance(data, StreamedRows):
         return data, None if isinstance(share, Real) else _other_rows(model, share)
     named = model.named(data, y)
+    if weights is None and WEIGHT not in named:
+        require_columns(model.blueprint.data_settings, ("weight",), named, Origin())
     model.learn_names(named)
     arrays = model.arrays(named, targets=True, weights=weights)
     if row_count(arrays) == 0:

@@ -29,7 +29,7 @@ from ..compiler.updating import RUNTIME, counter_of
 from .convert import as_array, cast
 from .data import Field, fit_arrays, learn_vocabularies
 from .every import DEFAULT_EVERY
-from .frames import as_only_input, frame_columns, with_joined
+from .frames import as_only_input, frame_columns, require_joined, with_joined
 from .gathering import Weights
 from .memory import Array, Memory, allocate, require_memory
 from .row_weights import NAME as WEIGHT_NAME
@@ -429,6 +429,7 @@ class Model:
         own = [n for n in wanted if self._fields[n].most is None]
         data = self.named(data, y)
         fields = [self._fields[n] for n in sorted(wanted, key=lambda n: n not in own)]  # a missing sequence is named, not its lengths
+        require_joined(own, data, self.blueprint.data_settings.columns)
         fitted = fit_arrays(fields, padded(fields, data), vocabularies=self.vocabularies)
         for lookup in self.blueprint.lookups:
             if lookup.input in fitted and len(fitted[lookup.input]):

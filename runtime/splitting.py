@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +65,7 @@ def _key(settings: DataSettings, name: str, data: Mapping[str, Any], origin: Ori
     column = getattr(settings, name)
     if column is None:
         return None
-    if column not in data:
-        raise DataError(f"{origin.prefix}has no column `{column}` to {_deed(name)} by; {column_hint(column, map(str, data), origin)}")
+    require_columns(settings, (name,), data, origin)
     values = as_array(data[column], column, origin)
     if values.ndim != 1:
         raise DataError(f"{origin.prefix}`{column}` has shape {list(values.shape)}; rows are held out by one value each")
@@ -76,8 +75,14 @@ def _key(settings: DataSettings, name: str, data: Mapping[str, Any], origin: Ori
     return values
 
 
-def _deed(name: str) -> str:
-    return "split" if name == "time" else name
+def require_columns(settings: DataSettings, names: Sequence[str], data: Collection[str], origin: Origin) -> None:
+    """Raises DataError for a setting, one of `names`, that asks for a column which is not there."""
+    for name in names:
+        column = getattr(settings, name)
+        if column is not None and column not in data:
+            deed = {"time": "split", "weight": "weigh rows"}.get(name, name)
+            hint = column_hint(column, list(map(str, data)), origin)
+            raise DataError(f"{origin.prefix or 'the data '}has no column `{column}` to {deed} by; {hint}")
 
 
 def _check_classes(labels: Array, column: str, origin: Origin) -> None:
