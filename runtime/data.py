@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -119,7 +119,9 @@ def learn_vocabulary(field: Field, arrays: Any, rows: Array | None = None) -> li
     """
     origin = arrays.origin if isinstance(arrays, Table) else Origin()
     values = as_array(_find(field.name, arrays, origin), field.name, origin)
-    return sorted_vocabulary(values if rows is None else values[rows], field.name, field.classes, origin)
+    if rows is not None:
+        values, origin = values[rows], replace(origin, numbers=rows if origin.numbers is None else origin.numbers[rows])
+    return sorted_vocabulary(values, field.name, field.classes, origin)
 
 
 def learn_vocabularies(fields: Sequence[Field], arrays: Any, rows: Array | None = None) -> dict[str, list[str]]:

@@ -96,7 +96,7 @@ def test_tabs_and_columns_kept_as_text(path: Path) -> None:
         ("a,a\n1,2\n", "row 1 column 2: the name `a` stands twice"),
         ("a,\n1,2\n", "row 1 column 2: the column has no name"),
         ("1,2\n3,4\n", "row 1: holds no names"),
-        ("a;b\n1;2\n", "not separated by ','"),
+        ("a|b\n1|2\n", "separated by '|'"),
         ("", "row 1: holds no names"),
         (b"a,b\n1,\0\n", "row 2: holds a NUL"),
         (b"a,b\n1,2\n\xff,3\n", "row 3: holds bytes that are not UTF-8"),

@@ -154,7 +154,7 @@ def test_a_column_of_weights(tmp_path: Path) -> None:
     assert split.test is not None
     assert model.evaluate_arrays(split.test)["loss"] < 2
     np.savez(tmp_path / "rows.npz", x=x, y=y)
-    with pytest.raises(DataError, match="has no column `count` of weights"):
+    with pytest.raises(DataError, match="has no column `count` to weigh rows by"):
         read_split(model, tmp_path / "rows.npz")
 
 
