@@ -103,7 +103,9 @@ def write_sequences(rng: np.random.Generator) -> None:
 
 def write_houses(rng: np.random.Generator) -> None:
     rows = 90
-    houses = pd.DataFrame({"rooms": rng.integers(1, 8, rows), "area": rng.uniform(30, 200, rows).round(1), "age": rng.integers(0, 120, rows)})
+    houses = pd.DataFrame(
+        {"rooms": rng.integers(1, 8, rows), "area": rng.uniform(30, 200, rows).round(1), "age": rng.integers(0, 120, rows)}
+    )
     houses["town"] = np.array(["Bath", "York", "Ely"])[rng.integers(0, 3, rows)]
     houses["heating"] = np.array(["gas", "wood"])[rng.integers(0, 2, rows)]
     houses["street"] = rng.integers(10_000, 99_999, rows)
