@@ -39,9 +39,9 @@ def run(command: str) -> Result:
 class Page:
     """A page carried out in the current folder.
 
-    A `.nn` block whose first line is `# NAME.nn` becomes that file; one `in NAME.nn` replaces the blocks of that file, which is then trained.
-    Commands must succeed, blocks of Python run one after the other with the same `names`, and what a `console` shows is what is printed.
-    Blocks of Python that import one of `without` are left out.
+    A `.nn` block whose first line is `# NAME.nn` becomes that file; one `in NAME.nn` replaces the blocks of that file, which is then
+    trained. Commands must succeed, blocks of Python run one after the other with the same `names`, and what a `console` shows is what is
+    printed. Blocks of Python that import one of `without` are left out.
     """
 
     text: str
