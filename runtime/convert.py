@@ -10,7 +10,7 @@ import numpy as np
 
 from ..compiler.errors import DataError
 from ..compiler.ir.types import DType
-from .numerals import is_number
+from .numerals import decimal_comma, is_number
 from .table import Origin
 
 Array = np.ndarray[Any, Any]
@@ -70,7 +70,7 @@ def _unusual(array: Array, name: str, origin: Origin) -> Array:
 
 def _from_objects(array: Array, name: str, origin: Origin) -> Array:
     values = array.ravel().tolist()
-    holes = [_is_missing(value) for value in values]
+    holes = [is_missing(value) for value in values]
     known = [value for value, hole in zip(values, holes, strict=True) if not hole]
     if known and all(isinstance(value, str) for value in known):
         return np.where(np.reshape(holes, array.shape), "", array).astype(np.str_)
@@ -87,9 +87,16 @@ def _from_objects(array: Array, name: str, origin: Origin) -> Array:
         raise DataError(f"{origin.prefix}`{name}` cannot be read as numbers: {failure}") from failure
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """None, NaN, and what pandas has in their place: such a value is not equal to itself, or does not say."""
     return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+
+
+def holes_in(array: Array) -> Array:
+    """Where values are missing: NaN among numbers, no text among texts."""
+    if array.dtype.kind == "U":
+        return np.asarray(array == "")
+    return np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=np.bool_)
 
 
 def first(wrong: Array) -> tuple[int, ...]:
@@ -119,7 +126,7 @@ def _text_refused(array: Array, dtype: DType, name: str, origin: Origin) -> Data
         if not is_number(value):
             row, *index = (int(i) for i in np.unravel_index(number, array.shape))
             place = f"{origin.place(name, row, tuple(index))} holds the text {value[:60]!r}, where a number ({dtype}) is needed"
-            return DataError(f"{place}: mend the value, or declare a column of names as class[n]")
+            return DataError(f"{place}: {decimal_comma(value) or 'mend the value, or declare a column of names as class[n]'}")
     return DataError(f"{origin.prefix}`{name}` holds text, where numbers ({dtype}) are needed; convert it with `.astype(float)`")
 
 

@@ -136,10 +136,12 @@ def _exact(pandas: ModuleType) -> dict[str, str]:
 
 
 def _numbers(series: Any) -> Array | None:
-    """A column that pandas read as numbers (or as true and false: 1 and 0); nothing for any other."""
+    """A column that pandas read as numbers (or as true and false: 1 and 0, NaN where there is neither); nothing for any other."""
     name = str(series.dtype)
     if name in ("int64", "float64"):
         return np.ascontiguousarray(series.to_numpy())
+    if name == "object" and (known := series.dropna()).size and all(type(value) is bool for value in known):
+        return np.ascontiguousarray(series.to_numpy(dtype=np.float64))
     return series.to_numpy().astype(np.int64) if name == "bool" else None
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..compiler.driver import Blueprint
 from ..compiler.errors import DataError
 from ..compiler.frontend.data_block import COLUMNS
+from .convert import holes_in
 from .data import learn_vocabularies
 from .limits import LIMITS
 from .memory import Array
@@ -202,14 +202,8 @@ def _holes(blueprint: Blueprint, table: Table) -> Array:
     holes = np.zeros(table.rows, dtype=np.bool_)
     for name, array in table.items():
         if name in blueprint.inference.fields and table.rows:
-            holes |= _missing(array).reshape(table.rows, -1).any(axis=1)
+            holes |= holes_in(array).reshape(table.rows, -1).any(axis=1)
     return holes
-
-
-def _missing(array: Array) -> Any:
-    if array.dtype.kind == "U":
-        return array == ""
-    return np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=np.bool_)
 
 
 def split_table(model: Model, table: Table) -> Split:
@@ -217,6 +211,8 @@ def split_table(model: Model, table: Table) -> Split:
 
     Names of classes are learned from the rows that are not for the test, unless they are known.
     """
+    if not table.rows:
+        raise DataError(f"{table.origin.prefix}there are no rows to train on")
     keys = keys_of(model, table, table.origin)
     apart = rows_apart(model, np.arange(table.rows), keys, test=table.test is None, watched=table.validation is None)
     if not model.vocabularies:

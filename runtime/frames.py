@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,6 +63,17 @@ def with_joined(data: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]])
         return data
     joined = {name: _stacked({c: data[c] for c in wanted}, origin) for name, wanted in absent.items()}
     return {**{str(name): data[name] for name in data}, **joined}
+
+
+def require_rows(data: Any) -> None:
+    """Raises DataError for what is no array of rows: the path of a file, rows by name, things that only give rows."""
+    if isinstance(data, str | bytes | os.PathLike):
+        raise DataError(f"{str(data)[:60]!r} is not data but a path or a text: read the file first, or use the command `ranvier`")
+    if isinstance(data, list | tuple) and data and isinstance(data[0], Mapping):
+        raise DataError("the data is a list of rows by name: give columns, a dictionary with a list for each name or a data frame")
+    if not isinstance(data, Sequence) and not any(hasattr(data, name) for name in ("__array__", "__dlpack__", "__array_interface__")):
+        mend = "convert it with `.toarray()`" if hasattr(data, "toarray") else "give arrays, a data frame, or a dictionary of arrays"
+        raise DataError(f"the data is of type {type(data).__name__}: {mend}")
 
 
 def require_joined(names: Sequence[str], data: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..compiler.errors import DataError
 from ..compiler.frontend.data_block import DataSettings
-from .convert import as_array
+from .convert import as_array, is_missing
 from .data import split_rows
 from .table import Origin, column_hint
 
@@ -66,13 +67,29 @@ def _key(settings: DataSettings, name: str, data: Mapping[str, Any], origin: Ori
     if column is None:
         return None
     require_columns(settings, (name,), data, origin)
-    values = as_array(data[column], column, origin)
+    values = as_array(times_as_texts(data[column]), column, origin)
     if values.ndim != 1:
         raise DataError(f"{origin.prefix}`{column}` has shape {list(values.shape)}; rows are held out by one value each")
     missing = values == "" if values.dtype.kind == "U" else np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
     if missing.any():
         raise DataError(f"{origin.place(column, int(missing.argmax()))} is missing, and rows are held out by it")
     return values
+
+
+def times_as_texts(values: Any) -> Any:
+    """Dates and times as texts, which are in their order, those of a zone in UTC; anything else as it is."""
+    array: Array = np.asarray(values) if hasattr(values, "__array__") or isinstance(values, list) else np.empty(0)
+    if array.dtype.kind == "M":
+        return np.where(np.isnat(array), "", np.datetime_as_string(array))
+    found: list[Any] = array.tolist() if array.dtype.kind == "O" else []
+    known = [value for value in found if not is_missing(value)]
+    if not known or not all(isinstance(value, date) for value in known):
+        return values
+    return ["" if is_missing(value) else _iso(value) for value in found]
+
+
+def _iso(value: date) -> str:
+    return (value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value).isoformat()
 
 
 def require_columns(settings: DataSettings, names: Sequence[str], data: Collection[str], origin: Origin) -> None:

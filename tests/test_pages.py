@@ -1,4 +1,4 @@
-"""What docs/tuning.md and docs/embedding.md show runs, in the order of each page, on the digits of the examples with few rows and epochs."""
+"""What docs/tuning.md and docs/embedding.md show runs, in the order of each page, on few rows of the digits of the examples."""
 
 from __future__ import annotations
 
