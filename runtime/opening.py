@@ -155,7 +155,7 @@ def _columns(unit: Unit, name: str, value: object) -> tuple[Value, ...]:
     """Names of columns: a call as in the file, `columns(a, b)`, a list, or one name."""
     if isinstance(value, str) and COLUMN_CALL.match(value):
         return _parsed(name, value, lambda expression: read_columns(unit.library, expression))
-    found = _value(unit, name, value, literal=not str(value).lstrip().startswith("["))
+    found = _value(unit, name, value, literal=not (isinstance(value, str) and value.lstrip().startswith("[")))
     return found if isinstance(found, tuple) else (found,)
 
 

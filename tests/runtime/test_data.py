@@ -324,12 +324,16 @@ def test_splits_that_leave_nothing_or_make_no_sense(rows: int, fraction: float, 
         (np.arange(1, 4), "classes count from 0: these count from 1, subtract 1 or declare class"),
         (np.array([0, 3, 1]), r"is class 3, outside 0..2; classes count from 0, and class\[3\] is declared"),
         (np.eye(3)[[0, 2, 1]], r"classes are given by their numbers: `.argmax\(axis=-1\)`"),
-        (["1,5", "2"], "write numbers with a point"),
     ],
 )
 def test_the_mend_of_labels(array: Any, words: str) -> None:
     with pytest.raises(DataError, match=words):
         fit_arrays([Field("y", I32, (), 3)], {"y": array})
+
+
+def test_numbers_with_commas_are_told_to_have_points() -> None:
+    with pytest.raises(DataError, match=r"`x` row 1 holds the text '1.000,5', where a number .* write numbers with a point"):
+        fit_arrays([Field("x", F32, ())], {"x": ["2", "1.000,5"]})
 
 
 def test_a_single_row_is_told_from_rows() -> None:
