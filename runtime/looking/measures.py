@@ -85,11 +85,18 @@ class Tally:
             return
         found, counts = np.unique(values, return_counts=True)
         if self.values is not None:
-            found, place = np.unique(np.concatenate([self.values, found]), return_inverse=True)
-            counts = np.bincount(place, weights=np.concatenate([self.counts, counts])).astype(np.int64)
+            found, counts = _merged(np.concatenate([self.values, found]), np.concatenate([self.counts, counts]))
         self.values, self.counts = found, counts
         if found.size > MOST_VALUES or found.nbytes > MOST_VALUE_BYTES:
             self.values, self.counts, self.full = None, np.empty(0, dtype=np.int64), True
+
+
+def _merged(values: Array, counts: Array) -> tuple[Array, Array]:
+    """Different values in order with their counts, from two such runs: a stable sort takes runs as they are."""
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    begins = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+    return values[begins], np.add.reduceat(counts[order], begins)
 
 
 @dataclass
