@@ -25,6 +25,8 @@ Array = np.ndarray[Any, Any]
 CELL_BYTES = 8
 GZIPPED = b"\x1f\x8b"
 OTHERS = (";", "\t", ",")
+INDEX = "Unnamed: 0"
+"""What pandas calls a first column without a name."""
 CHARACTER_BYTES = 4
 
 
@@ -34,8 +36,8 @@ def read_csv(
     """The columns of a file whose first row names them, each [rows]: int64 or float64 where all fields are numbers, else text.
 
     An empty field of a numeric column is NaN. Columns named in `text` stay text though they look like numbers. A header without the
-    separator and with semicolons or tabs has these instead. The file may be gzipped. Raises DataError, with the row and column, for a file
-    that is no table or exceeds the limits.
+    separator and with semicolons or tabs has these instead; a first column without a name is that of pandas's index. The file may be
+    gzipped. Raises DataError, with the row and column, for a file that is no table or exceeds the limits.
     """
     pandas = _pandas(path)
     data = clean_text(_unpacked(Path(path), limits), str(path))
@@ -85,6 +87,8 @@ def _names(header: str, separator: str, file: str) -> list[str]:
         names = [name.strip() for name in next(csv.reader([header], delimiter=separator, strict=True), [])]
     except csv.Error as failure:
         raise DataError(f"{file}: row 1: the names of the columns cannot be read: {failure}") from failure
+    if len(names) > 1 and not names[0] and INDEX not in names:  # what pandas writes before its rows
+        names[0] = INDEX
     if all(map(is_number, names)):
         raise DataError(f"{file}: row 1: holds no names of columns; put a row of names above the numbers")
     if len(names) == 1 and "|" in names[0]:

@@ -113,7 +113,9 @@ def _damage_refused(pillow: ModuleType, file: Path) -> Iterator[None]:
     try:
         yield
     except (*DAMAGE, pillow.DecompressionBombError) as failure:
-        raise DataError(f"{file}: is not an image that can be read: {str(failure)[:100] or type(failure).__name__}") from None
+        unknown = isinstance(failure, pillow.UnidentifiedImageError)  # its words name an object in memory, not the file
+        why = "its form is none of those that are known" if unknown else str(failure)[:100] or type(failure).__name__
+        raise DataError(f"{file}: is not an image that can be read: {why}; remove it, or save it anew") from None
 
 
 def _opened(pillow: ModuleType, file: Path, limits: Limits) -> Any:

@@ -200,3 +200,9 @@ def test_truth_values_with_gaps_are_numbers(path: Path) -> None:
     found = read(path, "a,b\nTrue,1\n,2\nFalse,3\n")
     np.testing.assert_array_equal(found["a"], [1, np.nan, 0])
     assert read(path, "a\nTrue\nmaybe\n")["a"] == ["True", "maybe"]
+
+
+def test_the_index_that_pandas_writes_is_a_column(path: Path) -> None:
+    assert read(path, ",a\n0,x\n1,y\n") == {"Unnamed: 0": [0, 1], "a": ["x", "y"]}
+    refused(path, "Unnamed: 0,\n0,x\n", "row 1 column 2: the column has no name")
+    refused(path, "a,,b\n0,x,1\n", "row 1 column 2: the column has no name")
