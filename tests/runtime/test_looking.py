@@ -22,6 +22,7 @@ def told(pieces: list[Any]) -> Tally:
     tally = Tally()
     for piece in pieces:
         tally.see(piece)
+    tally.settle()
     return tally
 
 
