@@ -109,10 +109,11 @@ def cross_validate(
     """
     from ranvier.runtime.cross_validation import cross_validate as validate
     from ranvier.runtime.cross_validation import given_keys
+    from ranvier.runtime.gathering import complete
     from ranvier.runtime.making import compile_model
 
     model = compile_model(path_or_source, threads=threads, seed=seed, settings=settings)
-    named = model.named(data, y)
+    named, groups = complete(model, model.named(data, y), groups)
     model.learn_names(named)
     return validate(model, model.arrays(named, targets=True), folds, given_keys(model, named, groups))
 

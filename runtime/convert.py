@@ -10,7 +10,7 @@ import numpy as np
 
 from ..compiler.errors import DataError
 from ..compiler.ir.types import DType
-from .numerals import is_number
+from .numerals import decimal_comma, is_number
 from .table import Origin
 
 Array = np.ndarray[Any, Any]
@@ -29,12 +29,22 @@ def as_array(value: Any, name: str, origin: Origin, *, missing: bool = False) ->
     if _is_masked(value) and np.ma.getmaskarray(value).any():
         position = first(np.ma.getmaskarray(value))
         raise DataError(f"{origin.place(name, position[0], position[1:])} is masked; fill the masked values in or leave their rows out")
+    if _is_short_float(value):
+        value = value.float()
     try:
         plain = hasattr(value, "__array__") or not hasattr(value, "__dlpack__")
         array = np.asarray(value) if plain else np.from_dlpack(value)
     except UNREADABLE as failure:
         raise DataError(f"{origin.prefix}`{name}` cannot be read as an array: {failure}") from failure
+    if array.dtype == object and array.ndim == 0:
+        mend = "convert it with `.toarray()`" if hasattr(value, "toarray") else "give an array, a list or a column with one row a sample"
+        raise DataError(f"{origin.prefix}`{name}` is of type {type(value).__name__}, which is no array: {mend}")
     return array if array.dtype.kind in "biufU" else _unusual(array, name, origin)
+
+
+def _is_short_float(value: Any) -> bool:
+    """Whether a value is a tensor of the upper half of f32, which NumPy does not know, and that says how it becomes f32 itself."""
+    return str(getattr(value, "dtype", "")).endswith("bfloat16") and callable(getattr(value, "float", None))
 
 
 def _is_masked(value: Any) -> bool:
@@ -44,11 +54,15 @@ def _is_masked(value: Any) -> bool:
 
 def _unusual(array: Array, name: str, origin: Origin) -> Array:
     """Text and numbers that come in other clothes: bytes, strings of varying width, Python objects."""
-    if array.dtype.kind in "ST":
+    if array.dtype.kind == "S":
         try:
-            return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array.astype(np.str_)
+            return np.char.decode(array, "utf-8")
         except UnicodeDecodeError:
             raise DataError(f"{origin.prefix}`{name}` holds bytes that are not UTF-8 text") from None
+    if array.dtype.kind == "T":  # NumPy 2.4 does not find the width itself
+        return _from_objects(array.astype(object), name, origin)
+    if array.dtype.name == "bfloat16":
+        return array.astype(np.float32)
     if array.dtype.kind != "O":
         raise DataError(f"{origin.prefix}`{name}` has elements of type {array.dtype}; a model reads numbers, bools and text labels")
     return _from_objects(array, name, origin)
@@ -56,7 +70,7 @@ def _unusual(array: Array, name: str, origin: Origin) -> Array:
 
 def _from_objects(array: Array, name: str, origin: Origin) -> Array:
     values = array.ravel().tolist()
-    holes = [_is_missing(value) for value in values]
+    holes = [is_missing(value) for value in values]
     known = [value for value, hole in zip(values, holes, strict=True) if not hole]
     if known and all(isinstance(value, str) for value in known):
         return np.where(np.reshape(holes, array.shape), "", array).astype(np.str_)
@@ -73,9 +87,16 @@ def _from_objects(array: Array, name: str, origin: Origin) -> Array:
         raise DataError(f"{origin.prefix}`{name}` cannot be read as numbers: {failure}") from failure
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """None, NaN, and what pandas has in their place: such a value is not equal to itself, or does not say."""
     return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+
+
+def holes_in(array: Array) -> Array:
+    """Where values are missing: NaN among numbers, no text among texts."""
+    if array.dtype.kind == "U":
+        return np.asarray(array == "")
+    return np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=np.bool_)
 
 
 def first(wrong: Array) -> tuple[int, ...]:
@@ -104,7 +125,8 @@ def _text_refused(array: Array, dtype: DType, name: str, origin: Origin) -> Data
     for number, value in enumerate(array.ravel().tolist()):
         if not is_number(value):
             row, *index = (int(i) for i in np.unravel_index(number, array.shape))
-            return DataError(f"{origin.place(name, row, tuple(index))} holds the text {value[:60]!r}, where a number ({dtype}) is needed")
+            place = f"{origin.place(name, row, tuple(index))} holds the text {value[:60]!r}, where a number ({dtype}) is needed"
+            return DataError(f"{place}: {decimal_comma(value) or 'mend the value, or declare a column of names as class[n]'}")
     return DataError(f"{origin.prefix}`{name}` holds text, where numbers ({dtype}) are needed; convert it with `.astype(float)`")
 
 

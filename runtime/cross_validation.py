@@ -13,7 +13,7 @@ from .fold_runs import Scores, run_folds
 from .folds import Fold, make_folds
 from .gathering import labels_of
 from .model import Model
-from .splitting import Keys, keys_of, split
+from .splitting import Keys, keys_of, require_columns, split
 from .streaming import Rows, row_count
 from .table import Origin
 
@@ -72,6 +72,7 @@ def held_out_part(model: Model, data: Rows, keys: Keys | None = None) -> Fold:
 
 def given_keys(model: Model, data: Mapping[str, Any], groups: Any) -> Keys:
     """What keeps rows together that a person gives: by `groups` [rows], else by the columns that the data block names. DataError."""
+    require_columns(model.blueprint.data_settings, ("weight",), data, Origin())
     if groups is None:
         return keys_of(model, data, Origin())
     return Keys(groups=np.asarray(groups), last=model.in_order)

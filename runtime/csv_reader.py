@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import importlib
 import io
 import os
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +23,10 @@ from .regular_file import gibibytes, read_regular
 
 Array = np.ndarray[Any, Any]
 CELL_BYTES = 8
+GZIPPED = b"\x1f\x8b"
+OTHERS = (";", "\t", ",")
+INDEX = "Unnamed: 0"
+"""What pandas calls a first column without a name."""
 CHARACTER_BYTES = 4
 
 
@@ -29,11 +35,13 @@ def read_csv(
 ) -> dict[str, Array]:
     """The columns of a file whose first row names them, each [rows]: int64 or float64 where all fields are numbers, else text.
 
-    An empty field of a numeric column is NaN. Columns named in `text` stay text though they look like numbers. Raises DataError,
-    with the row and column, for a file that is no table or exceeds the limits.
+    An empty field of a numeric column is NaN. Columns named in `text` stay text though they look like numbers. A header without the
+    separator and with semicolons or tabs has these instead; a first column without a name is that of pandas's index. The file may be
+    gzipped. Raises DataError, with the row and column, for a file that is no table or exceeds the limits.
     """
     pandas = _pandas(path)
-    data = clean_text(read_regular(Path(path), limits.size, DataError), str(path))
+    data = clean_text(_unpacked(Path(path), limits), str(path))
+    separator = _separator(data, separator)
     shape = csv_shape(data, separator, limits, str(path))
     names = _names(data[: shape.header].decode("utf-8"), separator, str(path))
     _check_cells(shape, limits, path)
@@ -52,17 +60,39 @@ def _pandas(path: str | os.PathLike[str]) -> ModuleType:
         raise DataError(f"{path}: reading text tables needs pandas, which is not installed: pip install 'ranvier[csv]'") from None
 
 
+def _unpacked(path: Path, limits: Limits) -> bytes:
+    """The text of a file that may be gzipped, which is unpacked no further than the limits allow."""
+    data = read_regular(path, limits.size, DataError)
+    if not data.startswith(GZIPPED):
+        return data
+    most = min(limits.size, len(data) * limits.ratio)
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            text = stream.read(most + 1)
+    except (OSError, EOFError, zlib.error) as failure:
+        raise DataError(f"{path}: damaged: {failure}; make the file anew") from failure
+    if len(text) > most:
+        raise DataError(f"{path}: unpacks to more than {gibibytes(most)}, too much for a file of its size; unpack it, or split it")
+    return text
+
+
+def _separator(data: bytes, usual: str) -> str:
+    """What separates the columns, by the first line."""
+    header = data[: data.index(b"\n")]
+    return next((mark for mark in (usual, *OTHERS) if mark.encode() in header), usual)
+
+
 def _names(header: str, separator: str, file: str) -> list[str]:
     try:
         names = [name.strip() for name in next(csv.reader([header], delimiter=separator, strict=True), [])]
     except csv.Error as failure:
         raise DataError(f"{file}: row 1: the names of the columns cannot be read: {failure}") from failure
+    if len(names) > 1 and not names[0] and INDEX not in names:  # what pandas writes before its rows
+        names[0] = INDEX
     if all(map(is_number, names)):
         raise DataError(f"{file}: row 1: holds no names of columns; put a row of names above the numbers")
-    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-        raise DataError(
-            f"{file}: row 1: the columns are not separated by {separator!r}; save the file with commas as .csv or with tabs as .tsv"
-        )
+    if len(names) == 1 and "|" in names[0]:
+        raise DataError(f"{file}: row 1: the columns are separated by '|'; save the file with commas, semicolons or tabs")
     for column, name in enumerate(names, 1):
         if not name or name in names[: column - 1]:
             fault = f"the name `{name}` stands twice" if name else "the column has no name"
@@ -110,10 +140,12 @@ def _exact(pandas: ModuleType) -> dict[str, str]:
 
 
 def _numbers(series: Any) -> Array | None:
-    """A column that pandas read as numbers (or as true and false: 1 and 0); nothing for any other."""
+    """A column that pandas read as numbers (or as true and false: 1 and 0, NaN where there is neither); nothing for any other."""
     name = str(series.dtype)
     if name in ("int64", "float64"):
         return np.ascontiguousarray(series.to_numpy())
+    if name == "object" and (known := series.dropna()).size and all(type(value) is bool for value in known):
+        return np.ascontiguousarray(series.to_numpy(dtype=np.float64))
     return series.to_numpy().astype(np.int64) if name == "bool" else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -92,9 +92,20 @@ def _shaped(field: Field, array: Array, origin: Origin) -> Array:
         return array
     if given == (*field.shape, 1) or (*given, 1) == field.shape:
         return array.reshape(len(array), *field.shape)
-    same = np.prod(given, dtype=object) == np.prod(field.shape, dtype=object)
-    mend = f"; the sizes agree: `.reshape({', '.join(map(str, (-1, *field.shape)))})` if the order is the same" if same else ""
-    raise DataError(f"{origin.prefix}`{field.name}` has shape {_shape_text(given)}, the model declares {_shape_text(field.shape)}{mend}")
+    shapes = f"has shape {_shape_text(given)}, the model declares {_shape_text(field.shape)}"
+    raise DataError(f"{origin.prefix}`{field.name}` {shapes}{_reshaped(field, array)}")
+
+
+def _reshaped(field: Field, array: Array) -> str:
+    """How an array probably gets the shape of the field."""
+    given = array.shape[1:]
+    if array.shape == field.shape:
+        return "; a single row is a list of one: `[row]`"
+    if np.prod(given, dtype=object) == np.prod(field.shape, dtype=object):
+        return f"; the sizes agree: `.reshape({', '.join(map(str, (-1, *field.shape)))})` if the order is the same"
+    if field.classes is not None and given == (*field.shape, field.classes):
+        return "; classes are given by their numbers: `.argmax(axis=-1)`"
+    return ""
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:
@@ -108,7 +119,9 @@ def learn_vocabulary(field: Field, arrays: Any, rows: Array | None = None) -> li
     """
     origin = arrays.origin if isinstance(arrays, Table) else Origin()
     values = as_array(_find(field.name, arrays, origin), field.name, origin)
-    return sorted_vocabulary(values if rows is None else values[rows], field.name, field.classes, origin)
+    if rows is not None:
+        values, origin = values[rows], replace(origin, numbers=rows if origin.numbers is None else origin.numbers[rows])
+    return sorted_vocabulary(values, field.name, field.classes, origin)
 
 
 def learn_vocabularies(fields: Sequence[Field], arrays: Any, rows: Array | None = None) -> dict[str, list[str]]:

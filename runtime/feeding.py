@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..compiler.driver import Blueprint
 from ..compiler.errors import DataError
+from ..compiler.frontend.data_block import COLUMNS
+from .convert import holes_in
 from .data import learn_vocabularies
 from .limits import LIMITS
 from .memory import Array
@@ -19,14 +20,14 @@ from .model import Model
 from .opening import path_below, source_folder
 from .reading import Wanted, folder_parts, read_table
 from .sequences import longest
-from .splitting import Keys, keys_of, split, split_keys
+from .splitting import Keys, keys_of, require_columns, split, split_keys
 from .stored import Stored, open_stored
-from .streaming import Rows, StreamedRows, taken
-from .table import Origin, Table, column_hint, in_windows, select_columns, take_rows
+from .streaming import PIECE_BYTES, Rows, StreamedRows, taken
+from .table import Origin, Table, in_windows, select_columns, take_rows
 
 IMAGES = "images"
 SCANNED = 65536
-"""Rows that are looked at together for missing values."""
+"""Rows that are looked at together for missing values, at most."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,12 @@ def make_room(blueprint: Blueprint, path: Path) -> Blueprint:
     return replace(blueprint, settings={**blueprint.settings, **room})
 
 
-def read_rows(model: Model, path: Path, *, complete: bool = False) -> Table:
+def read_rows(model: Model, path: Path, *, complete: bool = False, targets: bool = True) -> Table:
     """The table of a file with the columns that the data block joins; columns of named classes stay text.
 
-    Where the data block drops rows with missing values, only the `complete` ones are wanted.
+    Where the data block drops rows with missing values, only the `complete` ones are wanted. Without `targets` the file need not have any.
     """
-    table = windowed(model, _read(model.blueprint, path, model.vocabularies))
+    table = windowed(model, _read(model.blueprint, path, model.vocabularies, targets=targets))
     return _complete(model.blueprint, table) if complete else table
 
 
@@ -152,9 +153,7 @@ def _table(blueprint: Blueprint, given: Given, named: Iterable[str]) -> Table:
     table = _read(blueprint, given.rows, named)
     parts = {"test": table.test, "validation": table.validation}
     parts |= {part: _read(blueprint, path, named) for part, path in own_files(blueprint, given).items()}
-    if settings.weight is not None and settings.weight not in table:
-        hint = column_hint(settings.weight, table, table.origin)
-        raise DataError(f"{table.origin.prefix}has no column `{settings.weight}` of weights; {hint}")
+    require_columns(settings, ("weight",), table, table.origin)
     return _complete(blueprint, Table(table.arrays, table.origin, **parts))
 
 
@@ -165,18 +164,18 @@ def own_files(blueprint: Blueprint, given: Given) -> dict[str, Path]:
     return {part: path or _own_path(blueprint, own or "") for part, (path, own) in named.items() if path is not None or own is not None}
 
 
-def _read(blueprint: Blueprint, path: Path, named: Iterable[str]) -> Table:
+def _read(blueprint: Blueprint, path: Path, named: Iterable[str], *, targets: bool = True) -> Table:
     settings = blueprint.data_settings
     columns = settings.columns
     text = {column for name in named for column in columns.get(name, (name,))}
     table = read_table(path, LIMITS, wanted=Wanted(text, _image_shape(blueprint), settings.resize))
-    return _joined(blueprint, table)
+    return _joined(blueprint, table, targets=targets)
 
 
-def _joined(blueprint: Blueprint, table: Table) -> Table:
-    """The table with the columns that the data block joins."""
-    columns = blueprint.data_settings.columns
-    return select_columns(table, {name: wanted for name, wanted in columns.items() if set(wanted) <= set(table) or name not in table})
+def _joined(blueprint: Blueprint, table: Table, *, targets: bool = True) -> Table:
+    """The table with the columns that the data block joins; without `targets` theirs may be absent."""
+    columns, optional = blueprint.data_settings.columns, set(table) if targets else {*table, *blueprint.inference.targets}
+    return select_columns(table, {name: wanted for name, wanted in columns.items() if set(wanted) <= set(table) or name not in optional})
 
 
 def _image_shape(blueprint: Blueprint) -> tuple[int, ...] | None:
@@ -203,14 +202,8 @@ def _holes(blueprint: Blueprint, table: Table) -> Array:
     holes = np.zeros(table.rows, dtype=np.bool_)
     for name, array in table.items():
         if name in blueprint.inference.fields and table.rows:
-            holes |= _missing(array).reshape(table.rows, -1).any(axis=1)
+            holes |= holes_in(array).reshape(table.rows, -1).any(axis=1)
     return holes
-
-
-def _missing(array: Array) -> Any:
-    if array.dtype.kind == "U":
-        return array == ""
-    return np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=np.bool_)
 
 
 def split_table(model: Model, table: Table) -> Split:
@@ -218,6 +211,8 @@ def split_table(model: Model, table: Table) -> Split:
 
     Names of classes are learned from the rows that are not for the test, unless they are known.
     """
+    if not table.rows:
+        raise DataError(f"{table.origin.prefix}there are no rows to train on")
     keys = keys_of(model, table, table.origin)
     apart = rows_apart(model, np.arange(table.rows), keys, test=table.test is None, watched=table.validation is None)
     if not model.vocabularies:
@@ -253,14 +248,17 @@ def rows_apart(model: Model, rows: Array, keys: Keys, *, test: bool, watched: bo
 
 
 def stored_rows(model: Model, path: Path, part: str = "train") -> Stored | None:
-    """The arrays of a data set that is read in pieces: a large one in a form that allows it, or where the data block says so."""
+    """The arrays of a data set that is read in pieces: a large one in a form that allows it, or where the data block says so.
+
+    What the data block says is about the rows to train on: others may come in any form.
+    """
     wanted = model.blueprint.data_settings.stream
     parts = folder_parts(path) if path.is_dir() else {}
     source = parts.get(part, parts.get("train", path))
     if wanted is False or (wanted is None and (model.in_order or not _is_large(source))):
         return None
     found = None if model.in_order else open_stored(source)
-    if found is None and wanted:
+    if found is None and wanted and part == "train":
         if model.in_order:
             raise DataError(f"{path}: the samples of this model are in order, so its data is not read in pieces: leave `stream` out")
         raise DataError(f"{path}: data is read in pieces from .npy files, folders of them, and .npz archives that are not packed")
@@ -280,11 +278,12 @@ def streamed(model: Model, stored: Stored, *, targets: bool = True, complete: bo
     """All rows of stored arrays for a model, or those in which no value is missing, where the data block drops the others."""
 
     def convert(table: Table) -> dict[str, Array]:
-        return model.arrays(_joined(model.blueprint, table), targets=targets)
+        return model.arrays(_joined(model.blueprint, table, targets=targets), targets=targets)
 
     index = np.arange(stored.rows, dtype=np.int64)
     if complete and model.blueprint.data_settings.missing == "drop":
-        index = np.concatenate([_complete_rows(model, stored, index[b : b + SCANNED]) for b in range(0, stored.rows, SCANNED)])
+        size = max(1, min(SCANNED, PIECE_BYTES * stored.rows // max(1, stored.bytes)))
+        index = np.concatenate([_complete_rows(model, stored, index[b : b + size]) for b in range(0, stored.rows, size)])
     return StreamedRows(stored, index, convert)
 
 
@@ -300,6 +299,7 @@ def _stream_split(model: Model, files: Given, stored: Stored) -> Split:
     if files.rows.is_dir():
         own = {part: path for part, path in folder_parts(files.rows).items() if part != "train"} | own
     settings = model.blueprint.data_settings
+    require_columns(settings, COLUMNS, {**stored.arrays, **settings.columns}, Origin(stored.file))
     names = [name for name in (settings.stratify, settings.group, settings.time) if name is not None]
     keys = keys_of(model, _columns(model, rows, names), Origin(stored.file))
     apart = rows_apart(model, np.arange(len(rows)), keys, test="test" not in own, watched="validation" not in own)

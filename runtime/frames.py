@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..compiler.errors import DataError
 from .arrow import arrow_columns, pyarrow
 from .convert import as_array
 from .data import Field
 from .limits import LIMITS
-from .table import Origin, Table
+from .table import Origin, Table, column_hint
 
 WHERE = "the data frame: "
 
@@ -21,8 +23,12 @@ def frame_columns(data: Any) -> Mapping[str, Any] | None:
     """The columns of a data frame by name; None for what is no data frame (an array, a single column)."""
     if isinstance(data, Mapping):
         return data
+    if isinstance(data, np.ndarray):
+        return None if data.dtype.names is None else {name: data[name] for name in data.dtype.names}
+    if hasattr(data, "collect") and not hasattr(data, "__array__"):
+        raise DataError(f"{WHERE}its rows are still to be computed: give `.collect()` of it")
     if hasattr(data, "keys") and hasattr(data, "columns"):  # pandas: its own columns are arrays already, and nothing else is needed
-        return {str(name): data[name] for name in data.columns}
+        return _by_name(data)
     named = hasattr(data, "columns") or hasattr(data, "column_names")
     if named and hasattr(data, "__arrow_c_stream__") and importlib.util.find_spec("pyarrow") is not None:
         pa = pyarrow("the data frame", "reading it")
@@ -34,6 +40,14 @@ def frame_columns(data: Any) -> Mapping[str, Any] | None:
         pa = pyarrow("the data frame", "reading it")
         return _arrow(pa, importlib.import_module("pyarrow.interchange").from_dataframe(data))
     return None
+
+
+def _by_name(frame: Any) -> Mapping[str, Any]:
+    names = [str(name) for name in frame.columns]
+    repeated = next((name for n, name in enumerate(names) if name in names[:n]), None)
+    if repeated is not None:
+        raise DataError(f"{WHERE}the name `{repeated}` stands twice; give each column a name of its own")
+    return {name: frame[column] for name, column in zip(names, frame.columns, strict=True)}
 
 
 def _arrow(pa: Any, table: Any) -> Table:
@@ -49,6 +63,28 @@ def with_joined(data: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]])
         return data
     joined = {name: _stacked({c: data[c] for c in wanted}, origin) for name, wanted in absent.items()}
     return {**{str(name): data[name] for name in data}, **joined}
+
+
+def require_rows(data: Any) -> None:
+    """Raises DataError for what is no array of rows: the path of a file, rows by name, things that only give rows."""
+    if isinstance(data, str | bytes | os.PathLike):
+        raise DataError(f"{str(data)[:60]!r} is not data but a path or a text: read the file first, or use the command `ranvier`")
+    if isinstance(data, list | tuple) and data and isinstance(data[0], Mapping):
+        raise DataError("the data is a list of rows by name: give columns, a dictionary with a list for each name or a data frame")
+    if not isinstance(data, Sequence) and not any(hasattr(data, name) for name in ("__array__", "__dlpack__", "__array_interface__")):
+        mend = "convert it with `.toarray()`" if hasattr(data, "toarray") else "give arrays, a data frame, or a dictionary of arrays"
+        raise DataError(f"the data is of type {type(data).__name__}: {mend}")
+
+
+def require_joined(names: Sequence[str], data: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises DataError for a column that the data block joins to one of `names`, where the data has neither."""
+    known = list(map(str, data))
+    for name in names:
+        absent = [column for column in columns.get(name, ()) if column not in known]
+        if name not in known and absent:
+            origin = data.origin if isinstance(data, Table) else Origin()
+            hint = column_hint(absent[0], known, origin)
+            raise DataError(f"{origin.prefix}the data has no `{name}`, and no column `{absent[0]}` for it; {hint}")
 
 
 def as_only_input(frame: Mapping[str, Any], field: Field, others: Sequence[str]) -> Mapping[str, Any]:

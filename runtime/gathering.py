@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..compiler.errors import DataError
 from ..compiler.passes.weights import WEIGHT
+from .convert import as_array, holes_in
 from .data import Field, fit_arrays
 from .memory import Array
-from .splitting import keys_of, split
+from .splitting import keys_of, require_columns, split, times_as_texts
 from .streaming import Rows, StreamedRows, row_count, taken
-from .table import Origin
+from .table import Origin, Table
 from .weights import ClassWeight, class_factors, class_target, times_class, whole_labels
 
 if TYPE_CHECKING:
@@ -72,6 +76,9 @@ def _apart(model: Model, data: Any, y: Any, share: Any, weights: Any) -> tuple[R
     if isinstance(data, StreamedRows):
         return data, None if isinstance(share, Real) else _other_rows(model, share)
     named = model.named(data, y)
+    if weights is None and WEIGHT not in named:
+        require_columns(model.blueprint.data_settings, ("weight",), named, Origin())
+    named, weights = complete(model, named, weights)
     model.learn_names(named)
     arrays = model.arrays(named, targets=True, weights=weights)
     if row_count(arrays) == 0:
@@ -84,6 +91,25 @@ def _apart(model: Model, data: Any, y: Any, share: Any, weights: Any) -> tuple[R
         return arrays, None
     rest, part = split(row_count(arrays), float(share), model.seed, keys_of(model, named, Origin()))
     return taken(arrays, rest), taken(arrays, part)
+
+
+def complete(model: Model, named: Mapping[str, Any], beside: Any = None) -> tuple[Mapping[str, Any], Any]:
+    """The data, and what stands `beside` each row, without rows that lack a value the model reads, if the data block drops them."""
+    if model.blueprint.data_settings.missing != "drop" or isinstance(named, Table):
+        return named, beside
+    read = {n: as_array(named[n], n, Origin(), missing=True) for n, f in model.fields.items() if f.length is None and n in named}
+    holes = [np.asarray(holes_in(array.reshape(len(array), -1)).any(axis=1)) for array in read.values() if array.size]
+    if len({len(each) for each in holes}) != 1 or not (wrong := np.any(holes, axis=0)).any():
+        return named, beside
+    kept = np.flatnonzero(~wrong)
+    return {name: _at(value, kept) for name, value in named.items()}, None if beside is None else _at(beside, kept)
+
+
+def _at(values: Any, rows: Array) -> Any:
+    """Some rows of whatever holds rows."""
+    if isinstance(values, list):
+        return [values[row] for row in rows]
+    return as_array(times_as_texts(values), "the data", Origin(), missing=True)[rows]
 
 
 def _other_rows(model: Model, rows: Any) -> Rows:

@@ -34,7 +34,7 @@ DAMAGE = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, st
 
 def holds_images(path: Path) -> bool:
     """Whether a folder, or a folder in it, has a file named like an image."""
-    return any(_is_image(entry) or (entry.is_dir() and any(_is_image(e) for e in _listed(entry))) for entry in _listed(path))
+    return any(is_image(entry) or (entry.is_dir() and any(is_image(e) for e in _listed(entry))) for entry in _listed(path))
 
 
 def read_images(path: Path, limits: Limits, shape: tuple[int, ...] | None, *, resize: bool = False) -> dict[str, Array]:
@@ -51,8 +51,8 @@ def read_images(path: Path, limits: Limits, shape: tuple[int, ...] | None, *, re
 
 def image_files(path: Path) -> tuple[list[Path], bool]:
     """The images of a folder in the order of rows, and whether they lie in a folder for each class."""
-    classes = [entry for entry in _listed(path) if entry.is_dir() and any(map(_is_image, _listed(entry)))]
-    return [file for folder in classes or [path] for file in _listed(folder) if _is_image(file)], bool(classes)
+    classes = [entry for entry in _listed(path) if entry.is_dir() and any(map(is_image, _listed(entry)))]
+    return [file for folder in classes or [path] for file in _listed(folder) if is_image(file)], bool(classes)
 
 
 def decode_images(files: Sequence[Path], limits: Limits, shape: tuple[int, int, int], *, resize: bool = False) -> Array:
@@ -75,7 +75,8 @@ def _pillow(path: Path) -> ModuleType:
         raise DataError(f"{path}: reading images needs Pillow, which is not installed: pip install 'ranvier[images]'") from None
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file is named like an image."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
@@ -112,7 +113,9 @@ def _damage_refused(pillow: ModuleType, file: Path) -> Iterator[None]:
     try:
         yield
     except (*DAMAGE, pillow.DecompressionBombError) as failure:
-        raise DataError(f"{file}: is not an image that can be read: {str(failure)[:100] or type(failure).__name__}") from None
+        unknown = isinstance(failure, pillow.UnidentifiedImageError)  # its words name an object in memory, not the file
+        why = "its form is none of those that are known" if unknown else str(failure)[:100] or type(failure).__name__
+        raise DataError(f"{file}: is not an image that can be read: {why}; remove it, or save it anew") from None
 
 
 def _opened(pillow: ModuleType, file: Path, limits: Limits) -> Any:

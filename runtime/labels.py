@@ -20,8 +20,7 @@ def sorted_vocabulary(values: Any, name: str, classes: int | None, origin: Origi
     if texts.dtype.kind != "U":
         raise DataError(f"{origin.prefix}`{name}` holds numbers, not text: its classes need no names")
     if (texts == "").any():
-        position = first(texts == "")
-        raise DataError(f"{origin.place(name, position[0], position[1:])} has no label; label the row or leave it out")
+        raise _unlabelled(first(texts == ""), name, origin)
     vocabulary = [str(text) for text in np.unique(texts)]
     if classes is not None and len(vocabulary) > classes:
         shown = ", ".join(f"`{text}`" for text in vocabulary[:8]) + (", …" if len(vocabulary) > 8 else "")
@@ -39,6 +38,8 @@ def label_indices(texts: Array, vocabulary: Sequence[str], name: str, origin: Or
     if not right.all():
         position = first(~right)
         text = str(texts[position])
+        if not text:
+            raise _unlabelled(position, name, origin)
         from ..compiler.diagnostics import did_you_mean
 
         hint = did_you_mean(text, vocabulary) or f"the {len(known)} known labels come from the training rows"
@@ -48,12 +49,17 @@ def label_indices(texts: Array, vocabulary: Sequence[str], name: str, origin: Or
     return indices.astype(np.int64)
 
 
+def _unlabelled(position: tuple[int, ...], name: str, origin: Origin) -> DataError:
+    mend = "label the row or leave it out (`missing = drop` in the data block does)"
+    return DataError(f"{origin.place(name, position[0], position[1:])} has no label; {mend}")
+
+
 def check_classes(indices: Array, classes: int, name: str, origin: Origin) -> None:
     """DataError names the first index outside 0..classes-1: a kernel would read outside its table."""
     if not indices.size or (indices.min() >= 0 and indices.max() < classes):
         return
     position = first((indices < 0) | (indices >= classes))
     place = origin.place(name, position[0], position[1:])
-    raise DataError(
-        f"{place} is class {indices[position]}, outside 0..{classes - 1}; classes count from 0, and class[{classes}] is declared"
-    )
+    shifted = indices.min() == 1 and indices.max() == classes
+    mend = f": these count from 1, subtract 1 or declare class[{classes + 1}]" if shifted else f", and class[{classes}] is declared"
+    raise DataError(f"{place} is class {indices[position]}, outside 0..{classes - 1}; classes count from 0{mend}")

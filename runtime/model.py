@@ -29,8 +29,8 @@ from ..compiler.updating import RUNTIME, counter_of
 from .convert import as_array, cast
 from .data import Field, fit_arrays, learn_vocabularies
 from .every import DEFAULT_EVERY
-from .frames import as_only_input, frame_columns, with_joined
-from .gathering import Weights
+from .frames import as_only_input, frame_columns, require_joined, require_rows, with_joined
+from .gathering import Weights, complete
 from .memory import Array, Memory, allocate, require_memory
 from .row_weights import NAME as WEIGHT_NAME
 from .row_weights import row_weights
@@ -429,6 +429,7 @@ class Model:
         own = [n for n in wanted if self._fields[n].most is None]
         data = self.named(data, y)
         fields = [self._fields[n] for n in sorted(wanted, key=lambda n: n not in own)]  # a missing sequence is named, not its lengths
+        require_joined(own, data, self.blueprint.data_settings.columns)
         fitted = fit_arrays(fields, padded(fields, data), vocabularies=self.vocabularies)
         for lookup in self.blueprint.lookups:
             if lookup.input in fitted and len(fitted[lookup.input]):
@@ -458,6 +459,7 @@ class Model:
         if frame is None and len(inputs) != 1:
             raise DataError(f"the model has the inputs {', '.join(inputs)}: give a dictionary with an array for each")
         if frame is None:
+            require_rows(data)
             return {inputs[0]: data}
         named = with_joined(frame, self.blueprint.data_settings.columns)
         if len(inputs) == 1 and named is frame and not isinstance(data, Mapping):
@@ -591,8 +593,8 @@ class Model:
             return self.evaluate_arrays(data)
         if sample_weight is not None:
             self.weigh()
-        arrays = self.arrays(data, targets=True, y=y, weights=sample_weight)
-        return self.evaluate_arrays(arrays)
+        named, weights = complete(self, self.named(data, y), sample_weight)
+        return self.evaluate_arrays(self.arrays(named, targets=True, weights=weights))
 
     def evaluate_arrays(self, arrays: Rows) -> dict[str, Any]:
         """`evaluate` on rows that fit already."""

@@ -10,3 +10,8 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return "_" not in text
+
+
+def decimal_comma(text: str) -> str:
+    """What to say of a text that is a number but for its commas; nothing of any other."""
+    return "write numbers with a point for the fraction, and nothing between thousands" if is_number(text.replace(",", "")) else ""

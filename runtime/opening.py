@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from ..compiler.backend.target import Target, host
 from ..compiler.diagnostics import Diagnostic, did_you_mean
 from ..compiler.driver import Blueprint, Unit, open_unit
 from ..compiler.errors import RanvierError, SourceError
+from ..compiler.frontend.block_names import declared
 from ..compiler.frontend.blocks import KNOWN, read_override
-from ..compiler.frontend.data_block import PARTS, WORDS
+from ..compiler.frontend.data_block import COLUMNS, PARTS, WORDS, read_columns
 from ..compiler.frontend.library import Reader
 from ..compiler.frontend.limits import read_source
 from ..compiler.frontend.parser import parse
@@ -22,6 +24,8 @@ from ..compiler.frontend.values import Value
 from ..compiler.ir.types import F32, DType
 from ..compiler.source import Source
 
+Parsed = TypeVar("Parsed")
+COLUMN_CALL = re.compile(r"\s*columns?\s*\(")
 TEXT = "text.nn"
 """What diagnostics call a source that was given as text."""
 
@@ -137,10 +141,22 @@ def _model_value(unit: Unit, name: str, value: object) -> Value:
 def _block_value(unit: Unit, name: str, value: object) -> Value:
     known = [*(p.name.id for p in unit.model.settings or ()), *BLOCK_SETTINGS]
     block, _, setting = name.partition(".")
+    if block == "data" and setting in declared(unit.model) and setting not in KNOWN[block]:
+        return _columns(unit, name, value)
+    if block == "data" and setting in COLUMNS and len(found := _columns(unit, name, value)) == 1:
+        return found[0]
     if block not in ("train", "data") or setting.partition(".")[0] not in KNOWN[block]:
         hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
         raise RanvierError(f"no setting is called `{name}`; {hint}")
     return _value(unit, name, value, literal=block == "data" and _stands_for_itself(setting, value))
+
+
+def _columns(unit: Unit, name: str, value: object) -> tuple[Value, ...]:
+    """Names of columns: a call as in the file, `columns(a, b)`, a list, or one name."""
+    if isinstance(value, str) and COLUMN_CALL.match(value):
+        return _parsed(name, value, lambda expression: read_columns(unit.library, expression))
+    found = _value(unit, name, value, literal=not (isinstance(value, str) and value.lstrip().startswith("[")))
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _stands_for_itself(setting: str, value: object) -> bool:
@@ -172,8 +188,13 @@ def _value(unit: Unit, name: str, value: object, *, literal: bool) -> Value:
 
 
 def _read_text(unit: Unit, name: str, text: str) -> Value:
+    return _parsed(name, text, lambda expression: read_override(unit.library, name, expression))
+
+
+def _parsed(name: str, text: str, read: Callable[[Expression], Parsed]) -> Parsed:
+    """What is read of an expression; its first mistake, if it has any, as one line."""
     try:
-        return read_override(unit.library, name, _expression(text))
+        return read(_expression(text))
     except SourceError as error:
         first = error.diagnostics[0]
         mend = f"; {first.help}" if first.help else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..compiler.errors import DataError, ResourceError
 from .csv_reader import read_csv
 from .idx import column_of, is_idx_member, read_folder, read_idx
-from .images import holds_images, read_images
+from .images import holds_images, is_image, read_images
 from .limits import LIMITS, Limits
 from .npz import read_npy, read_npz
 from .parquet_reader import read_parquet
@@ -20,6 +20,7 @@ from .table import Origin, Table
 from .text_reader import read_text
 
 IDX_NAME = re.compile(r"(\.idx|-idx[0-9]-[a-z]+)(\.gz)?$")
+PACKED, TEXT_TABLES = ".gz", (".csv", ".tsv")
 PARTS = {"train": "train", "training": "train", "test": "test"} | dict.fromkeys(("validation", "validate", "valid", "val"), "validation")
 """What files and folders are called that hold a part of the rows."""
 
@@ -56,10 +57,20 @@ def read_table(path: str | os.PathLike[str], limits: Limits = LIMITS, *, wanted:
 
 
 def _file(path: Path, limits: Limits, wanted: Wanted) -> Table:
-    reader = READERS.get(path.suffix.lower(), _idx if IDX_NAME.search(path.name) else None)
+    reader = READERS.get(_form(path)[1], _idx if IDX_NAME.search(path.name) else None)
+    if reader is None and is_image(path):
+        raise DataError(f"{path}: images are read from a folder of them: give the folder")
     if reader is None:
-        raise DataError(f"{path}: data is read from {', '.join(READERS)} and IDX files, and from folders; convert it to one of them")
+        choices = f"{', '.join(READERS)} (.csv and .tsv also gzipped) and IDX files, and from folders"
+        raise DataError(f"{path}: data is read from {choices}; convert it to one of them")
     return reader(path, limits, wanted)
+
+
+def _form(path: Path) -> tuple[str, str]:
+    """The name of a file without its suffix, and the suffix by which its reader is known; that of a text table may be followed by `.gz`."""
+    plain = path.with_suffix("") if path.suffix.lower() == PACKED else path
+    found = plain if plain.suffix.lower() in TEXT_TABLES else path
+    return found.stem.lower(), found.suffix.lower()
 
 
 def _npz(path: Path, limits: Limits, _: Wanted) -> Table:
@@ -133,8 +144,8 @@ def is_arrays(path: Path) -> bool:
 
 def folder_parts(path: Path) -> dict[str, Path]:
     """Files and folders in a folder that hold its `train`, `validation` and `test` rows, by these names."""
-    found = [e for e in _entries(path) if e.stem.lower() in PARTS and (e.is_dir() or e.suffix.lower() in READERS)]
-    return {PARTS[entry.stem.lower()]: entry for entry in found}
+    found = {_form(e)[0]: e for e in _entries(path) if e.is_dir() or _form(e)[1] in READERS}
+    return {PARTS[name]: entry for name, entry in found.items() if name in PARTS}
 
 
 def _entries(path: Path) -> list[Path]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..compiler.errors import DataError
 from ..compiler.frontend.data_block import DataSettings
-from .convert import as_array
+from .convert import as_array, is_missing
 from .data import split_rows
 from .table import Origin, column_hint
 
@@ -65,9 +66,8 @@ def _key(settings: DataSettings, name: str, data: Mapping[str, Any], origin: Ori
     column = getattr(settings, name)
     if column is None:
         return None
-    if column not in data:
-        raise DataError(f"{origin.prefix}has no column `{column}` to {_deed(name)} by; {column_hint(column, map(str, data), origin)}")
-    values = as_array(data[column], column, origin)
+    require_columns(settings, (name,), data, origin)
+    values = as_array(times_as_texts(data[column]), column, origin)
     if values.ndim != 1:
         raise DataError(f"{origin.prefix}`{column}` has shape {list(values.shape)}; rows are held out by one value each")
     missing = values == "" if values.dtype.kind == "U" else np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
@@ -76,8 +76,30 @@ def _key(settings: DataSettings, name: str, data: Mapping[str, Any], origin: Ori
     return values
 
 
-def _deed(name: str) -> str:
-    return "split" if name == "time" else name
+def times_as_texts(values: Any) -> Any:
+    """Dates and times as texts, which are in their order, those of a zone in UTC; anything else as it is."""
+    array: Array = np.asarray(values) if hasattr(values, "__array__") or isinstance(values, list) else np.empty(0)
+    if array.dtype.kind == "M":
+        return np.where(np.isnat(array), "", np.datetime_as_string(array))
+    found: list[Any] = array.tolist() if array.dtype.kind == "O" else []
+    known = [value for value in found if not is_missing(value)]
+    if not known or not all(isinstance(value, date) for value in known):
+        return values
+    return ["" if is_missing(value) else _iso(value) for value in found]
+
+
+def _iso(value: date) -> str:
+    return (value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value).isoformat()
+
+
+def require_columns(settings: DataSettings, names: Sequence[str], data: Collection[str], origin: Origin) -> None:
+    """Raises DataError for a setting, one of `names`, that asks for a column which is not there."""
+    for name in names:
+        column = getattr(settings, name)
+        if column is not None and column not in data:
+            deed = {"time": "split", "weight": "weigh rows"}.get(name, name)
+            hint = column_hint(column, list(map(str, data)), origin)
+            raise DataError(f"{origin.prefix or 'the data '}has no column `{column}` to {deed} by; {hint}")
 
 
 def _check_classes(labels: Array, column: str, origin: Origin) -> None:

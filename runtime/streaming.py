@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.errors import DataError
+from .limits import MIB
 from .orders import Order, order_of
 from .stored import Stored
 from .table import Table
 
 Array = np.ndarray[Any, Any]
 Convert = Callable[[Table], dict[str, Array]]
+PIECE_BYTES = 16 * MIB
 MOST_TOGETHER = 16
 """Chunks of neighbours that are read at once."""
 
@@ -68,11 +69,18 @@ def row_count(rows: Rows) -> int:
 
 
 def rows_in_memory(rows: Rows) -> dict[str, Array]:
-    """The rows, which are not read in pieces; raises DataError for those that are."""
-    if isinstance(rows, StreamedRows):
-        mend = "a search goes through its rows many times: search on a part that fits into memory, or set `stream = false`"
-        raise DataError(f"{rows.stored.file}: {len(rows):,} rows are read in pieces, and {mend}")
-    return rows
+    """All rows at once."""
+    return rows.read(0, len(rows)) if isinstance(rows, StreamedRows) else rows
+
+
+def in_pieces(rows: Rows) -> Iterator[dict[str, Array]]:
+    """All rows as they come, those of files some megabytes at a time."""
+    if not isinstance(rows, StreamedRows):
+        yield rows
+        return
+    size = max(1, PIECE_BYTES // max(1, row_bytes(rows.read(0, 1))))
+    for begin in range(0, len(rows), size):
+        yield rows.read(begin, min(begin + size, len(rows)))
 
 
 def taken(rows: Rows, positions: Array) -> Rows:

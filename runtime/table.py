@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.errors import DataError
-from .numerals import is_number
+from .numerals import decimal_comma, is_number
 
 Array = np.ndarray[Any, Any]
 
@@ -137,5 +137,5 @@ def _require_numbers(table: Table, column: str) -> None:
         raise DataError(f"{table.origin.prefix}`{column}` has shape {list(values.shape)}; only plain columns can be joined")
     if values.dtype.kind == "U" and len(values):
         row = next((r for r, value in enumerate(values) if not is_number(str(value))), 0)
-        mend = "columns that are joined must be numbers: mend the value or leave the column out"
+        mend = f"columns that are joined must be numbers: {decimal_comma(str(values[row])) or 'mend the value or leave the column out'}"
         raise DataError(f"{table.origin.place(column, row)} holds the text {str(values[row])[:60]!r}; {mend}")

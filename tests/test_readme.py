@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import blocks, commands
 from ranvier.runtime.checking import check
 from ranvier.runtime.cli.application import VERBS
 from ranvier.runtime.opening import open_blueprint
@@ -19,28 +20,23 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 README = PAGES[0].read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    """Fenced blocks of the README in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
 def test_the_model_is_that_of_the_example() -> None:
-    model = rv.compile(blocks("nn")[0])
+    model = rv.compile(blocks(README, "nn")[0])
     assert model.params.keys() == rv.compile(EXAMPLES / "digits.nn").params.keys()
 
 
 def test_the_optimizer_is_that_of_the_library() -> None:
     library = (ROOT / "compiler" / "stdlib" / "optimizers.nn").read_text(encoding="utf-8")
-    assert blocks("nn")[1].strip() in library
+    assert blocks(README, "nn")[1].strip() in library
 
 
 def test_the_settings_of_training_go_with_the_model() -> None:
-    model = blocks("nn")[0].partition("train {")[0]
-    check(open_blueprint(f"{model}\n{blocks('nn')[2]}"))
+    model = blocks(README, "nn")[0].partition("train {")[0]
+    check(open_blueprint(f"{model}\n{blocks(README, 'nn')[2]}"))
 
 
 def test_the_block_is_that_of_the_example() -> None:
-    assert blocks("nn")[3].strip() in (EXAMPLES / "resnet20.nn").read_text(encoding="utf-8")
+    assert blocks(README, "nn")[3].strip() in (EXAMPLES / "resnet20.nn").read_text(encoding="utf-8")
 
 
 def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,13 +44,13 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     with np.load(EXAMPLES / "data" / "digits.npz") as data:
         names: dict[str, object] = {"images": data["image"], "labels": data["digit"]}
-    exec(blocks("python")[0], names)
+    exec(blocks(README, "python")[0], names)
     assert names["figures"]["accuracy"] > 0.97  # type: ignore[index]
     assert Path("digits.safetensors").exists()
 
 
 def test_the_commands_exist() -> None:
-    shown = set(re.findall(r"^    ranvier (\w+)", README, re.MULTILINE))
+    shown = {command.split()[1] for command in commands(README)}
     assert {"check", "train", "eval", "predict", "show", "bench"} <= shown <= set(VERBS)
 
 

@@ -6,9 +6,9 @@ of a model, `block` for the blocks of a file; `wrong=CODE` for one that must fai
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from pages import FENCE
 from ranvier.compiler.errors import SourceError
 from ranvier.compiler.frontend.blocks import KNOWN
 from ranvier.compiler.frontend.library import standard_sources
@@ -18,14 +18,13 @@ from ranvier.compiler.frontend.syntax import Definition
 from ranvier.compiler.source import Source
 from ranvier.runtime.checking import check
 from ranvier.runtime.opening import open_blueprint
+from repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "grammar" / "reference.md"
-FENCE = re.compile(r"^```nn(?: +([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LIBRARY = re.compile(r"(<!-- library[^\n]*-->\n).*?(<!-- end of library -->)", re.DOTALL)
 CODE = re.compile(r"(?:refuse|report|Diagnostic|_refusal)\(\s*\"([a-z0-9-]+)\"|code=\"([a-z0-9-]+)\"")
 MODEL = "input x: f32[4]\ntarget y: class[3]\nz = x -> dense(3)\npredict z\nloss cross_entropy(z, y)\nmetric accuracy(z, y)"
-EXAMPLES = [(m[1] or "", m[2]) for m in FENCE.finditer(REFERENCE.read_text(encoding="utf-8"))]
+EXAMPLES = [(m[2] or "", m[3]) for m in FENCE.finditer(REFERENCE.read_text(encoding="utf-8")) if m[1] == "nn"]
 
 
 def complete(kind: str, text: str) -> str:

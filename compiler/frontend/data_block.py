@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -84,9 +85,20 @@ def read_data(library: Library, blocks: Mapping[str, Block], overrides: Mapping[
             found |= _accepted(
                 reader, name, reader.override(f"data.{name}", None), block.span if block else Span(library.file.source, 0, 0)
             )
+    found["columns"] |= {name: _named(name, overrides[f"data.{name}"]) for name in names if f"data.{name}" in overrides}
     _check_together(reader, block, found)
     reader.context.finish()
     return DataSettings(**{**found, "stride": found.get("stride", found.get("window", 0))})
+
+
+def read_columns(library: Library, expression: Expression) -> tuple[str, ...]:
+    """The names in `column(a)` or `columns(a, b)`; raises SourceError for anything else."""
+    reader = setting_reader(library, {})
+    found: tuple[str, ...] = ()
+    with suppress(Refused):
+        found = _columns(reader, expression)
+    reader.context.finish()
+    return found
 
 
 def _read(reader: SettingReader, setting: Setting, names: tuple[str, ...], found: dict[str, Any]) -> None:
@@ -111,6 +123,15 @@ def _read(reader: SettingReader, setting: Setting, names: tuple[str, ...], found
     else:
         value = reader.evaluate(setting)
     found.update(_accepted(reader, name, value, place))
+
+
+def _named(name: str, value: Value) -> tuple[str, ...]:
+    """Columns that are given from outside."""
+    names = value if isinstance(value, tuple) else (value,)
+    texts = tuple(each for each in names if isinstance(each, str))
+    if not texts or len(texts) < len(names):
+        raise RanvierError(f"data.{name}: say which columns: `columns(first, second)`, not {describe(value)}")
+    return texts
 
 
 def _accepted(reader: SettingReader, name: str, value: Value, place: Span) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def command(model: Path, data: Path, output: Path | None, allow_nonfinite: bool,
     if stored is not None:
         prediction = loaded.predict(streamed(loaded, stored, targets=False))
     else:
-        read = read_rows(loaded, data)
+        read = read_rows(loaded, data, targets=False)
         prediction = loaded.predict(_inputs(loaded, read.test or read))
     found = columns(loaded, prediction)
     if output is None:

@@ -24,7 +24,7 @@ SHOWN = 10
 
 @click.command("tune")
 @file_argument()
-@data_option("Rows to search with: .npz, .npy, .csv, .tsv, IDX or a folder of IDX files.  [default: the source of the data block]")
+@data_option("Rows to search with: .npz, .npy, .csv, .tsv, .parquet, IDX or a folder.  [default: the source of the data block]")
 @click.option(
     "-o", "output", metavar="MODEL", type=click.Path(path_type=Path, dir_okay=False), help="Where to save.  [default: NAME.safetensors]"
 )
@@ -56,7 +56,6 @@ def command(
     """
     from dataclasses import replace
 
-    from ..streaming import rows_in_memory
     from ..tuning.bench import Bench
     from ..tuning.search import tune_settings
 
@@ -66,7 +65,7 @@ def command(
     target = output or Path(f"{blueprint.unit.model.name.id}.safetensors")
     require_writable(target)
     model, split = rows_of(blueprint, data, threads)
-    bench = Bench(model.blueprint, rows_in_memory(split.seen), wanted.folds, split.keys, threads, model.vocabularies)
+    bench = Bench(model.blueprint, split.seen, wanted.folds, split.keys, threads, model.vocabularies)
     study = _opened(bench, wanted, target.with_suffix(".study.json"), resume)
     _search(bench, study, target.with_suffix(".study.json"), jobs, blueprint.train_settings.seed)
     _show(study, bench)

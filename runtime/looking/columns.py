@@ -155,6 +155,7 @@ class ColumnWatch:
 
     def facts(self) -> ColumnFacts:
         """What has been found."""
+        self.tally.settle()
         rising = self.column.dtype.kind in "iuUS" and not self.column.shape and self.direction.rising and self.rows > 1
         return ColumnFacts(
             self.name,

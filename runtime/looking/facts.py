@@ -12,7 +12,7 @@ from ...compiler.errors import DataError
 from ..limits import LIMITS, Limits
 from ..table import Origin, column_hint
 from .columns import ColumnWatch
-from .repeats import MOST_ROWS, Array, marks, repeated, without
+from .repeats import MOST_ROWS, Array, different, known, marks, without
 from .roles import Judged, Role, guess_target, judge
 from .source import Source, open_source, pieces
 
@@ -60,11 +60,12 @@ def look(path: Path, target: str | None = None, limits: Limits = LIMITS) -> File
     telling = [column for column in columns if column.facts.name not in aside]
     alone = len(telling) == 1 and not telling[0].facts.column.shape  # equal numbers of a single column repeat nothing
     said = None if total is None or alone or not telling else without(source, total, aside)
+    found = 0 if said is None else different(said)
     contradictions = None
     if said is not None and wanted is not None and wanted not in aside:
-        contradictions = len(np.unique(said)) - len(np.unique(without(source, said, [wanted])))
+        contradictions = found - different(without(source, said, [wanted]))
     looked = next((watch.rows for watch in watches.values()), 0)
-    repeats = None if said is None else repeated(said)
+    repeats = None if said is None else len(said) - found
     return FileFacts(source, columns, looked, wanted, repeats, contradictions, _parts(source, said, aside))
 
 
@@ -86,6 +87,5 @@ def _parts(source: Source, said: Array | None, aside: list[str]) -> dict[str, Pa
         comparable = said is not None and part.columns.keys() == source.columns.keys() and part.rows <= MOST_ROWS and part.stride == 1
         names = [column for column in source.columns if column not in aside]
         own = [marks(arrays) for arrays in pieces(part, names)] if comparable and names else []
-        known = int(np.isin(np.concatenate(own), said).sum()) if own and said is not None else None
-        found[name] = Part(part.rows, known)
+        found[name] = Part(part.rows, known(np.concatenate(own), said) if own and said is not None else None)
     return found

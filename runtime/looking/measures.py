@@ -73,23 +73,43 @@ class Sample:
 
 @dataclass
 class Tally:
-    """The different values and how often each stands; given up when they are too many."""
+    """The different values and how often each stands; given up when they are too many.
+
+    What pieces hold is `waiting` until it is as much as is known, so that not everything is gone through again for each of them.
+    """
 
     values: Array | None = None
     counts: Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     full: bool = False
+    waiting: list[tuple[Array, Array]] = field(default_factory=list)
 
     def see(self, values: Array) -> None:
         """More values, none of them missing."""
         if self.full or not values.size:
             return
-        found, counts = np.unique(values, return_counts=True)
-        if self.values is not None:
-            found, place = np.unique(np.concatenate([self.values, found]), return_inverse=True)
-            counts = np.bincount(place, weights=np.concatenate([self.counts, counts])).astype(np.int64)
-        self.values, self.counts = found, counts
+        self.waiting.append(np.unique(values, return_counts=True))
+        if self.values is None or sum(found.size for found, _ in self.waiting) >= self.values.size:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count in what waits: `values` and `counts` are of all that was seen."""
+        if not self.waiting:
+            return
+        known = [] if self.values is None else [(self.values, self.counts)]
+        values, counts = zip(*known, *self.waiting, strict=True)
+        self.waiting = []
+        found, self.counts = _merged(np.concatenate(values), np.concatenate(counts))
+        self.values = found
         if found.size > MOST_VALUES or found.nbytes > MOST_VALUE_BYTES:
             self.values, self.counts, self.full = None, np.empty(0, dtype=np.int64), True
+
+
+def _merged(values: Array, counts: Array) -> tuple[Array, Array]:
+    """Different values in order with their counts, from several such runs: a stable sort takes runs as they are."""
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    begins = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
+    return values[begins], np.add.reduceat(counts[order], begins)
 
 
 @dataclass

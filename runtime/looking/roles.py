@@ -158,10 +158,11 @@ def _remarks(facts: ColumnFacts, role: Role, label: bool) -> list[str]:
 def _odd_texts(facts: ColumnFacts) -> list[str]:
     """A column of numbers with a few marks among them is read as text: the marks are what to mend."""
     texts = known_texts(facts) if facts.is_text and not facts.many else []
-    numbers = sum(count for text, count in texts if is_number(text))
-    odd = sorted(((count, text) for text, count in texts if not is_number(text)), key=lambda pair: (-pair[0], pair[1]))
-    if not odd or numbers < MOSTLY * sum(count for _, count in texts):
+    marks = [(count, text) for text, count in texts if not is_number(text)]
+    rows = sum(count for _, count in texts)
+    if not marks or rows - sum(count for count, _ in marks) < MOSTLY * rows:
         return []
+    odd = sorted(marks, key=lambda pair: (-pair[0], pair[1]))
     shown = ", ".join(f"`{text[:20]}` in {count:,} rows" for count, text in odd[:3])
     return [f"numbers but for {shown}{' and others' if len(odd) > 3 else ''}: leave such fields empty"]
 

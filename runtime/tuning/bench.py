@@ -22,13 +22,12 @@ from ...compiler.frontend.values import Live, Value
 from ..cross_validation import Validation, folds_of, held_out_part, require_key_each
 from ..fold_runs import Scores, fit_on, run_fold, run_folds
 from ..folds import Fold
-from ..memory import Array
 from ..model import Model
 from ..opening import make_blueprint, split_settings
 from ..saving import restore, to_saved
 from ..snapshot import take
 from ..splitting import Keys
-from ..streaming import row_count, taken
+from ..streaming import Rows, row_count, taken
 from ..training import Progress
 from .study import Setting, Settings
 
@@ -56,7 +55,7 @@ class Bench:
     """The rows of a search, and its models by what had to be compiled for them."""
 
     base: Blueprint
-    data: dict[str, Array]
+    data: Rows
     folds: int
     keys: Keys = field(default_factory=Keys)
     threads: int | None = None

@@ -10,6 +10,7 @@ from typing import Any
 from ...compiler.driver import Blueprint
 from ...compiler.errors import RanvierError
 from ..cross_validation import given_keys
+from ..gathering import complete
 from ..model import Model
 from .bench import Bench
 from .processes import InProcesses
@@ -45,7 +46,7 @@ def tune(
     wanted = tune_settings(blueprint)
     wanted = replace(wanted, trials=trials or wanted.trials, folds=folds or wanted.folds)
     model = Model(blueprint, threads=threads, initialise=False)
-    named = model.named(data, y)
+    named, groups = complete(model, model.named(data, y), groups)
     model.learn_names(named)
     arrays = model.arrays(named, targets=True)
     bench = Bench(model.blueprint, arrays, wanted.folds, given_keys(model, named, groups), threads, model.vocabularies)

@@ -10,18 +10,23 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from multiprocessing.synchronize import Event
+from pathlib import Path
 
 from ...compiler.driver import Blueprint
-from ...compiler.errors import ResourceError
+from ...compiler.errors import DataError, ResourceError
 from ...compiler.frontend.spelling import spell
 from ...compiler.ir.types import DTYPES
+from ..feeding import streamed
 from ..memory import Array
+from ..model import Model
 from ..opening import TEXT, make_blueprint, open_source
 from ..processors import default_threads
 from ..splitting import Keys
+from ..stored import Stored, open_stored
+from ..streaming import Rows, StreamedRows
 from .bench import Bench
 from .search import attempt
 from .study import Settings, Study, Trial
@@ -33,6 +38,32 @@ LOOKING_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
+class FileRows:
+    """Rows that stay in their files, in a form that can be sent: which they are, and what the files were like when they were opened."""
+
+    path: Path
+    index: Array
+    fingerprints: Mapping[str, tuple[int, int]]
+
+    def opened(self, blueprint: Blueprint, vocabularies: Mapping[str, list[str]]) -> StreamedRows:
+        """The rows for a model of this process; reading them raises DataError where the files were changed since."""
+        model = Model(blueprint, threads=1, initialise=False)
+        model.vocabularies = dict(vocabularies)
+        stored = open_stored(self.path)
+        if stored is None:
+            raise DataError(f"{self.path}: was changed while it was read; begin anew when the file is complete")
+        arrays = {name: replace(array, fingerprint=self.fingerprints[name]) for name, array in stored.arrays.items()}
+        return replace(streamed(model, Stored(arrays, stored.file)), index=self.index)
+
+
+def _as_sent(rows: Rows) -> dict[str, Array] | FileRows:
+    if not isinstance(rows, StreamedRows):
+        return rows
+    stored = rows.stored
+    return FileRows(Path(stored.file), rows.index, {name: array.fingerprint for name, array in stored.arrays.items()})
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a process needs for a bench, in a form that can be sent: text instead of graphs."""
 
@@ -41,7 +72,7 @@ class Recipe:
     overrides: Mapping[str, str]
     capacity: int | None
     real: str
-    data: dict[str, Array]
+    data: dict[str, Array] | FileRows
     keys: Keys
     folds: int
     vocabularies: Mapping[str, list[str]]
@@ -50,7 +81,8 @@ class Recipe:
         """Where this process runs trials."""
         unit = open_source(self.source)
         blueprint = make_blueprint(unit, self.settings, self.overrides, capacity=self.capacity, real=DTYPES[self.real])
-        return Bench(blueprint, self.data, self.folds, self.keys, threads, self.vocabularies)
+        data = self.data if isinstance(self.data, dict) else self.data.opened(blueprint, self.vocabularies)
+        return Bench(blueprint, data, self.folds, self.keys, threads, self.vocabularies)
 
 
 def recipe_of(bench: Bench) -> Recipe:
@@ -62,7 +94,7 @@ def recipe_of(bench: Bench) -> Recipe:
         overrides={name: spell(value) for name, value in base.overrides.items()},
         capacity=base.capacity,
         real=str(base.real),
-        data=bench.data,
+        data=_as_sent(bench.data),
         keys=bench.keys,
         folds=bench.folds,
         vocabularies=bench.vocabularies,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from ..fold_runs import Scores
 from ..memory import Array
 from ..regular_file import read_regular
 from ..splitting import Keys
+from ..streaming import Rows, in_pieces
 from ..tensor_file import strict_json
 
 FORMAT = "ranvier study 2"
@@ -107,17 +109,23 @@ def spell_setting(value: Setting) -> str:
 # --- the file
 
 
-def digests(blueprint: Blueprint, settings: TuneSettings, data: Mapping[str, Array], keys: Keys) -> dict[str, str]:
+def digests(blueprint: Blueprint, settings: TuneSettings, data: Rows, keys: Keys) -> dict[str, str]:
     """What the scores of a study depend on beside the settings of a trial, each part as a digest under the name that messages give it."""
     given = {name: spell(value) for part in (blueprint.settings, blueprint.overrides) for name, value in part.items()}
     space = {name: repr(domain) for name, domain in settings.space.items()}
-    rows = hashlib.sha256()
-    split_by = {f"{name} of rows": key for name, key in vars(keys).items() if isinstance(key, np.ndarray)}
-    for name, array in sorted({**data, **split_by}.items()):
-        rows.update(f"{name} {array.dtype} {array.shape}".encode())
-        rows.update(_bytes(array))
     parts = {"file": _text(blueprint), "settings": given, "space": space, "folds": settings.folds}
-    return {name: _digest(part) for name, part in parts.items()} | {"rows": rows.hexdigest()}
+    return {name: _digest(part) for name, part in parts.items()} | {"rows": _rows_digest(data, keys)}
+
+
+def _rows_digest(data: Rows, keys: Keys) -> str:
+    found = hashlib.sha256()
+    split_by = {f"{name} of rows": key for name, key in vars(keys).items() if isinstance(key, np.ndarray)}
+    pieces = [{**data, **split_by}] if isinstance(data, dict) else itertools.chain(in_pieces(data), [split_by])
+    for piece in pieces:
+        for name, array in sorted(piece.items()):
+            found.update(f"{name} {array.dtype} {array.shape}".encode())
+            found.update(_bytes(array))
+    return found.hexdigest()
 
 
 def _text(blueprint: Blueprint) -> list[str]:

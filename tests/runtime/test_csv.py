@@ -1,5 +1,6 @@
 """A text table gives exact numbers and text, or one DataError that names the row and column as a spreadsheet shows them."""
 
+import gzip
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ranvier.compiler.errors import DataError
 from ranvier.runtime import csv_shape
 from ranvier.runtime.csv_reader import read_csv
 from ranvier.runtime.limits import Limits
+from ranvier.runtime.reading import read_table
 
 pandas = pytest.importorskip("pandas")
 
@@ -96,7 +98,7 @@ def test_tabs_and_columns_kept_as_text(path: Path) -> None:
         ("a,a\n1,2\n", "row 1 column 2: the name `a` stands twice"),
         ("a,\n1,2\n", "row 1 column 2: the column has no name"),
         ("1,2\n3,4\n", "row 1: holds no names"),
-        ("a;b\n1;2\n", "not separated by ','"),
+        ("a|b\n1|2\n", r"separated by '\|'"),
         ("", "row 1: holds no names"),
         (b"a,b\n1,\0\n", "row 2: holds a NUL"),
         (b"a,b\n1,2\n\xff,3\n", "row 3: holds bytes that are not UTF-8"),
@@ -165,3 +167,42 @@ def test_damaged_files_give_a_table_or_one_error(path: Path, monkeypatch: pytest
         except DataError:
             continue
         assert len({len(array) for array in found.values()}) == 1
+
+
+def test_a_gzipped_table_is_the_table(path: Path) -> None:
+    text = b"a,b\n1,x\n2.5,y\n"
+    assert read(path, gzip.compress(text)) == read(path, text) == {"a": [1.0, 2.5], "b": ["x", "y"]}
+    assert read_table(path).origin.first_row == 2
+    path.with_suffix(".csv.gz").write_bytes(gzip.compress(text))
+    assert read_table(path.with_suffix(".csv.gz"))["a"].tolist() == [1.0, 2.5]
+    path.with_suffix(".tsv.GZ").write_bytes(gzip.compress(text.replace(b",", b"\t")))
+    assert read_table(path.with_suffix(".tsv.GZ"))["b"].tolist() == ["x", "y"]
+
+
+def test_what_a_gzipped_table_may_be(path: Path) -> None:
+    packed = gzip.compress(b"a,b\n" + b"1,2\n" * 100_000)
+    refused(path, packed[:-20], "damaged: .*make the file anew")
+    refused(path, packed[:40] + b"\0\0\0\0" + packed[44:], "damaged|no table|invalid")
+    refused(path, packed, "unpacks to more than", Limits(ratio=10))
+    refused(path, packed, "unpacks to more than", Limits(size=200_000))
+    assert len(read(path, packed)["a"]) == 100_000
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_the_first_line_shows_the_separator(path: Path, mark: str) -> None:
+    assert read(path, f"a{mark}b\n1{mark}x, y\n2{mark}z\n") == {"a": [1, 2], "b": ["x, y", "z"]}
+    assert read(path, "a,b\n1,2;3\n") == {"a": [1], "b": ["2;3"]}
+    assert read(path, "a,b\n1,2\n", separator="\t") == {"a": [1], "b": [2]}
+    assert read(path, '"a;b"\n1\n') == {"a;b": [1]}
+
+
+def test_truth_values_with_gaps_are_numbers(path: Path) -> None:
+    found = read(path, "a,b\nTrue,1\n,2\nFalse,3\n")
+    np.testing.assert_array_equal(found["a"], [1, np.nan, 0])
+    assert read(path, "a\nTrue\nmaybe\n")["a"] == ["True", "maybe"]
+
+
+def test_the_index_that_pandas_writes_is_a_column(path: Path) -> None:
+    assert read(path, ",a\n0,x\n1,y\n") == {"Unnamed: 0": [0, 1], "a": ["x", "y"]}
+    refused(path, "Unnamed: 0,\n0,x\n", "row 1 column 2: the column has no name")
+    refused(path, "a,,b\n0,x,1\n", "row 1 column 2: the column has no name")

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from ranvier.compiler.errors import DataError
 from ranvier.compiler.ir.types import BOOL, F32, F64, I32, I64, U8, DType
+from ranvier.runtime.convert import as_array
 from ranvier.runtime.data import Field, fit_arrays, learn_vocabularies, learn_vocabulary, split_rows
 from ranvier.runtime.limits import Limits
 from ranvier.runtime.reading import Wanted, read_table
-from ranvier.runtime.table import Table, select_columns
+from ranvier.runtime.table import Origin, Table, select_columns
 
 SPECIES = Field("species", I32, (), 3)
 
@@ -315,3 +316,41 @@ def test_classes_keep_their_shares(labels: list[str], seed: int) -> None:
 def test_splits_that_leave_nothing_or_make_no_sense(rows: int, fraction: float, labels: Any) -> None:
     with pytest.raises(DataError):
         split_rows(rows, fraction, 0, labels)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.arange(1, 4), "classes count from 0: these count from 1, subtract 1 or declare class"),
+        (np.array([0, 3, 1]), r"is class 3, outside 0..2; classes count from 0, and class\[3\] is declared"),
+        (np.eye(3)[[0, 2, 1]], r"classes are given by their numbers: `.argmax\(axis=-1\)`"),
+    ],
+)
+def test_the_mend_of_labels(array: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        fit_arrays([Field("y", I32, (), 3)], {"y": array})
+
+
+def test_numbers_with_commas_are_told_to_have_points() -> None:
+    with pytest.raises(DataError, match=r"`x` row 1 holds the text '1.000,5', where a number .* write numbers with a point"):
+        fit_arrays([Field("x", F32, ())], {"x": ["2", "1.000,5"]})
+
+
+def test_a_single_row_is_told_from_rows() -> None:
+    with pytest.raises(DataError, match=r"a single row is a list of one: `\[row\]`"):
+        fit_arrays([Field("x", F32, (4,))], {"x": np.zeros(4)})
+
+
+def test_strings_of_varying_width_are_texts() -> None:
+    texts = np.array(["setosa", "iris"], dtype=np.dtypes.StringDType())
+    assert as_array(texts, "y", Origin()).tolist() == ["setosa", "iris"]
+
+
+def test_a_row_without_label_is_named_as_it_stands_in_the_file(tmp_path: Path) -> None:
+    """Whichever rows the names are learned from, and whether they are known already."""
+    field, origin = Field("kind", I32, (), 3), Origin("a.csv", first_row=2)
+    table = Table({"kind": np.array(["a", "b", "", "c"])}, origin)
+    with pytest.raises(DataError, match=r"a.csv: `kind` row 4 has no label; .*`missing = drop`"):
+        learn_vocabularies([field], table, np.array([1, 2, 3]))
+    with pytest.raises(DataError, match=r"a.csv: `kind` row 4 has no label; .*`missing = drop`"):
+        fit_arrays([field], table, vocabularies={"kind": ["a", "b", "c"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from ranvier.compiler.errors import DataError
+from scipy import sparse
 
 import ranvier as rv
 
@@ -61,8 +63,12 @@ MAKERS = {
     "pandas, its own types": lambda c: pd.DataFrame(c).convert_dtypes(),
     "pandas, a categorical": lambda c: pd.DataFrame(c).astype({"species": "category"}),
     "polars": lambda c: pl.DataFrame(c),
+    "polars, a closed set of names": lambda c: pl.DataFrame(c, schema_overrides={"species": pl.Enum(["virginica", "iris", "setosa"])}),
     "polars, a categorical": lambda c: pl.DataFrame(c, schema_overrides={"species": pl.Categorical}),
     "arrow": lambda c: pa.table(c),
+    "arrow, a dictionary": lambda c: pa.table({**c, "species": pa.array(c["species"]).dictionary_encode()}),
+    "pandas on arrow": lambda c: pd.DataFrame(c).convert_dtypes(dtype_backend="pyarrow"),
+    "a structured array": lambda c: pd.DataFrame(c).to_records(index=False),
     "a record batch": lambda c: pa.record_batch(c),
     "a stream": lambda c: Stream(pa.table(c)),
     "interchange": lambda c: Interchange(pd.DataFrame({k: v for k, v in c.items() if k != "species"})),
@@ -112,6 +118,9 @@ def test_tensors() -> None:
     one.fit({"features": torch.tensor(x), "kind": torch.tensor(kinds)})
     np.testing.assert_array_equal(one.predict(torch.tensor(x)), one.predict(x))
     assert one.step({"features": torch.tensor(x[:16]), "kind": torch.tensor(kinds[:16])}) > 0
+    np.testing.assert_array_equal(one.predict(torch.tensor(x).to(torch.bfloat16)), one.predict(torch.tensor(x).to(torch.bfloat16).float()))
+    with pytest.raises(DataError, match="is of type TensorDataset: give arrays"):
+        one.predict(torch.utils.data.TensorDataset(torch.tensor(x)))
     with pytest.raises(DataError, match="detach"):
         one.predict(torch.tensor(x, requires_grad=True))
 
@@ -132,5 +141,71 @@ def test_what_is_missing_is_named_by_row_and_column(make: Any) -> None:
 def test_a_column_that_is_not_there() -> None:
     given = columns()
     given["widht"] = given.pop("width")
-    with pytest.raises(DataError, match="the data has no `features`"):
+    with pytest.raises(DataError, match="the data has no `features`, and no column `width` for it; did you mean `widht`"):
         model().fit(pd.DataFrame(given))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda frame: pl.from_pandas(frame).lazy(), r"give `.collect\(\)` of it"),
+        (lambda frame: pd.concat([frame, frame[["width"]]], axis=1), "the name `width` stands twice"),
+        (lambda frame: frame.to_dict("records"), "a list of rows by name: give columns"),
+        (lambda frame: "flowers.csv", "'flowers.csv' is not data but a path"),
+        (lambda frame: Path("flowers.csv"), "'flowers.csv' is not data but a path"),
+        (lambda frame: iter([1]), "is of type list_iterator: give arrays"),
+        (lambda frame: None, "is of type NoneType: give arrays"),
+        (lambda frame: sparse.csr_matrix(frame[["width", "height"]]), r"convert it with `.toarray\(\)`"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Determining the column names")
+def test_what_is_no_frame_and_no_array(make: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        model().fit(make(pd.DataFrame(columns())))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda day: day,
+        lambda day: day.dt.tz_localize("Europe/Berlin"),
+        lambda day: day.dt.date,
+        lambda day: day.dt.strftime("%Y-%m-%d"),
+        lambda day: day.astype("int64"),
+    ],
+)
+def test_times_are_in_their_order_whatever_they_are(change: Any) -> None:
+    given = pd.DataFrame(columns())
+    day = pd.Series(pd.date_range("2024-03-28", periods=60, freq="12h")[np.random.default_rng(1).permutation(60)])
+    timed = rv.compile(MODEL.replace("DATA", f"{COLUMNS} ; time = column(day) ; validate = 20%"), seed=1)
+    plain = model()
+    order = np.argsort(day.to_numpy(), kind="stable")
+    late = np.sort(order[48:])
+    timed.fit(given.assign(day=change(day)))
+    plain.fit(given.iloc[np.sort(order[:48])], validation=given.iloc[late])
+    assert timed.history == plain.history
+
+
+def test_a_time_that_is_missing_is_named() -> None:
+    day = pd.Series(pd.date_range("2024-01-01", periods=60)).where(lambda s: s.index != 3)
+    timed = rv.compile(MODEL.replace("DATA", f"{COLUMNS} ; time = column(day) ; validate = 20%"), seed=1)
+    with pytest.raises(DataError, match="`day` row 3 is missing"):
+        timed.fit(pd.DataFrame(columns()).assign(day=day))
+
+
+@pytest.mark.parametrize("make", [dict, pd.DataFrame, pl.DataFrame, pa.table])
+def test_rows_with_gaps_are_dropped_in_python_too(make: Any) -> None:
+    given = columns()
+    height, species = list(map(float, given["height"])), list(given["species"])
+    height[4], species[7] = None, None
+    whole = np.delete(np.arange(60), [4, 7])
+    weights = np.arange(60) + 1.0
+    gaps, plain = rv.compile(MODEL.replace("DATA", f"{COLUMNS} ; missing = drop"), seed=1), model()
+    data = make({**given, "height": height, "species": species})
+    rest = pd.DataFrame(given).iloc[whole]
+    assert gaps.fit(data, sample_weight=weights) == plain.fit(rest, sample_weight=weights[whole])
+    assert gaps.evaluate(data) == plain.evaluate(rest)
+    groups = np.arange(60) // 6
+    source = MODEL.replace("DATA", f"{COLUMNS} ; missing = drop")
+    found = [rv.cross_validate(source, d, folds=3, groups=g) for d, g in ((data, groups), (rest, groups[whole]))]
+    assert found[0] == found[1]

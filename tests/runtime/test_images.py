@@ -119,3 +119,11 @@ train { epochs = 1 }
     result = CliRunner().invoke(application, ["train", str(tmp_path / "pets.nn"), "-o", str(tmp_path / "pets.safetensors")])
     assert result.exit_code == 0, result.output
     assert rv.load(tmp_path / "pets.safetensors").vocabularies == {"kind": ["ant", "cat"]}
+
+
+def test_what_is_no_image_is_told_in_words(folder: Path) -> None:
+    (folder / "cat" / "8.jpg").write_bytes(b"\xff\xd8\xff is not enough")
+    with pytest.raises(
+        DataError, match=r"cat/8.jpg: is not an image that can be read: its form is none of those that are known; remove it"
+    ):
+        read_table(folder)

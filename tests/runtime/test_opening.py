@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from ranvier.compiler.errors import SourceError
+from ranvier.compiler.errors import RanvierError, SourceError
 from ranvier.runtime.opening import open_blueprint, open_source, path_below, split_settings
 from repository import EXAMPLES
 
@@ -119,3 +120,43 @@ def test_keywords_of_compile_reach_the_blocks() -> None:
     assert (model.capacity, model.seed, model.team.threads) == (16, 9, 1)
     assert model.blueprint.train_settings.optimizer.settings["lr"] == 0.5
     assert model.params["dense_1.weight"].shape == (64, 8)
+
+
+COLUMNS = """model m() {
+    input x: f32[2]
+    target y: class[2]
+    z = x -> dense(2)
+    predict z
+    loss cross_entropy(z, y)
+}
+data { x = columns(a, b) }
+"""
+
+
+@pytest.mark.parametrize("text", ["columns(c, d)", 'columns("c", "d")', '["c", "d"]', ["c", "d"], ("c", "d")])
+def test_columns_from_outside(text: object, tmp_path: Path) -> None:
+    blueprint = open_blueprint(COLUMNS, overrides={"data.x": text, "data.y": "column(kind)", "data.time": "column(day)"})
+    found = blueprint.data_settings
+    assert dict(found.columns) == {"x": ("c", "d"), "y": ("kind",)}
+    assert found.time == "day"
+    model = rv.compile(COLUMNS, **{"data.x": text, "data.y": "kind", "data.group": '"a person"'})
+    model.save(tmp_path / "m.safetensors")
+    saved = rv.load(tmp_path / "m.safetensors").blueprint.data_settings
+    assert dict(saved.columns) == {"x": ("c", "d"), "y": ("kind",)}
+    assert saved.group == "a person"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("data.x", "columns(a, 3)", "a column is a name, or a text in quotes"),
+        ("data.x", "columns(a", "expected `)` or `,`"),
+        ("data.x", 3, "say which columns"),
+        ("data.x", "[1, 2]", "say which columns"),
+        ("data.z", "column(a)", "no setting is called `data.z`"),
+        ("data.time", "columns(a", "expected `)` or `,`"),
+    ],
+)
+def test_columns_from_outside_that_are_none(name: str, text: object, words: str) -> None:
+    with pytest.raises(RanvierError, match=re.escape(words)):
+        _ = open_blueprint(COLUMNS, overrides={name: text}).data_settings

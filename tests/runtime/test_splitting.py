@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,17 @@ train { epochs = 1 }
         model.predict([[np.inf, 0]])
     with pytest.raises(DataError, match="`y` row 1 is nan"):
         model.fit(x, [1.0, np.nan])
+
+
+def test_a_file_without_rows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("x,y\n")
+    model = rv.compile("model m() {\ninput x: f32\ntarget y: f32\npredict x\nloss mse(x, y)\n}\ndata { test = 20% }\n")
+    with pytest.raises(DataError, match=r"rows.csv: there are no rows to train on"):
+        read_split(model, tmp_path / "rows.csv")
+
+
+def test_parts_may_be_gzipped_tables(tmp_path: Path) -> None:
+    for part, rows in (("train", 20), ("validation", 5), ("test", 7)):
+        (tmp_path / f"{part}.csv.gz").write_bytes(gzip.compress(b"x,y\n" + b"1,2\n" * rows))
+    split = read_split(rv.compile("model m() {\ninput x: f32\ntarget y: f32\npredict x\nloss mse(x, y)\n}\n"), tmp_path)
+    assert [len(part["x"]) for part in (split.training, split.validation, split.test)] == [20, 5, 7]

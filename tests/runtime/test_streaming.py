@@ -47,6 +47,8 @@ def folder(tmp_path: Path) -> Path:
     np.save(tmp_path / "rows" / "x.npy", x)
     np.save(tmp_path / "rows" / "y.npy", y.astype(np.uint8))
     np.save(tmp_path / "rows" / "person.npy", np.char.add("p", rng.integers(0, 40, 1003).astype(str)))
+    np.save(tmp_path / "rows" / "w.npy", rng.integers(1, 4, 1003))
+    np.save(tmp_path / "rows" / "day.npy", rng.integers(0, 90, 1003))
     np.savez(tmp_path / "rows.npz", x=x, y=y.astype(np.uint8))
     np.savez_compressed(tmp_path / "packed.npz", x=x, y=y)
     return tmp_path
@@ -86,7 +88,14 @@ def test_the_order_is_a_good_shuffle_and_another_one_each_epoch() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    ["", "test = 20% ; stratify = y", "test = 20% ; group = column(person)", "class_weight = balanced ; validate = 20%"],
+    [
+        "",
+        "weight = column(w) ; test = 20%",
+        "test = 20% ; time = column(day)",
+        "test = 20% ; stratify = y",
+        "test = 20% ; group = column(person)",
+        "class_weight = balanced ; validate = 20%",
+    ],
 )
 def test_the_same_bits_as_in_memory(folder: Path, data: str) -> None:
     memory, streamed = (trained(folder, f"{data} ; stream = {how}", threads=t) for how, t in (("false", 1), ("true", 2)))
@@ -222,3 +231,38 @@ def test_the_command_line(folder: Path) -> None:
     assert run("eval", target, "--data", folder / "rows").output.startswith("1,003 rows")
     assert run("predict", target, "--data", folder / "rows", "-o", folder / "p.npz").exit_code == 0
     assert np.load(folder / "p.npz")["prediction"].shape == (1003, 3)
+
+
+@pytest.mark.parametrize("setting", ["weight", "stratify", "group", "time"])
+def test_a_column_that_is_not_there(folder: Path, setting: str) -> None:
+    with pytest.raises(DataError, match=r"rows: has no column `w8` to .* by; (it has|did you mean) .*`w`"):
+        trained(folder, f"{setting} = column(w8) ; stream = true")
+
+
+def test_a_model_of_streamed_rows_takes_any_form(folder: Path) -> None:
+    """What the data block says of streaming is about the rows to train on."""
+    from ranvier.runtime.feeding import read_rows, stored_rows
+
+    model, *_ = trained(folder, "stream = true")
+    assert model.evaluate(rows_to_judge(model, folder / "packed.npz")) == model.evaluate(rows_to_judge(model, folder / "rows"))
+    assert stored_rows(model, folder / "packed.npz", part="test") is None
+    x = {"x": np.load(folder / "rows" / "x.npy")}
+    np.savez_compressed(folder / "inputs.npz", **x)
+    np.testing.assert_array_equal(model.predict(read_rows(model, folder / "inputs.npz", targets=False)), model.predict(x))
+
+
+def test_folds_and_a_report_as_in_memory(folder: Path) -> None:
+    from click.testing import CliRunner
+    from ranvier.runtime.cli.application import application
+
+    def told(how: str) -> str:
+        (folder / "m.nn").write_text(MODEL.replace("DATA", f"{how} ; group = column(person) ; weight = column(w) ; test = 20%"))
+        target = folder / "m.safetensors"
+        result = CliRunner().invoke(application, ["train", str(folder / "m.nn"), "-o", str(target), "--folds", "3"])
+        assert result.exit_code == 0, result.output
+        page = folder / "m.html"
+        report = CliRunner().invoke(application, ["report", str(target), "--data", str(folder / "rows"), "--test", "-o", str(page)])
+        assert report.exit_code == 0, report.output
+        return result.output.partition("fold")[2].partition("epoch")[0]
+
+    assert told("stream = true") == told("stream = false")

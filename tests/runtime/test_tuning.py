@@ -14,15 +14,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from ranvier.compiler import kept
+from ranvier.compiler.errors import DataError
 from ranvier.compiler.frontend.values import Live
 from ranvier.runtime import fold_runs
 from ranvier.runtime.cli.application import application
 from ranvier.runtime.cross_validation import cross_validate, folds_of, held_out_part
+from ranvier.runtime.feeding import read_split
 from ranvier.runtime.model import Model
 from ranvier.runtime.opening import make_blueprint, open_source
 from ranvier.runtime.saving import load
 from ranvier.runtime.splitting import Keys
 from ranvier.runtime.tuning.bench import Bench
+from ranvier.runtime.tuning.processes import recipe_of
 from ranvier.runtime.tuning.search import tune_settings
 from ranvier.runtime.tuning.study import digests, read_study
 
@@ -399,3 +402,36 @@ def test_folds_that_nobody_waits_for_end(monkeypatch: pytest.MonkeyPatch) -> Non
     assert next(iter(runs)) == {"loss": 0.0}
     runs.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ranvier-fold")]
+
+
+@pytest.mark.parametrize("arguments", [("--threads", "1"), ("--jobs", "2"), ("--folds", "2"), ("--folds", "2", "--jobs", "2")])
+def test_rows_that_stay_in_their_files_give_the_same_trials(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    folders = [written(tmp_path / how, f"{NUMBERS}\ntrials = 3") for how in ("true", "false")]
+    for folder in folders:
+        run(folder, *arguments, "--set", f"data.stream={folder.name}", "--set", "data.test=20%")
+    assert tried(folders[0]) == tried(folders[1])
+    x = rows()["x"]
+    np.testing.assert_array_equal(*(load(folder / "m.safetensors").predict(x) for folder in folders))
+
+
+def test_a_study_of_streamed_rows_goes_on_with_these_rows_only(tmp_path: Path) -> None:
+    folder = written(tmp_path, f"{NUMBERS}\ntrials = 2")
+    options = ("--set", "data.stream=true")
+    run(folder, *options)
+    assert "after 2 trials" in run(folder, *options, "--resume", "--trials", "3")
+    np.savez(folder / "rows.npz", **{**rows(), "x": rows()["x"] + 1})
+    result = CliRunner().invoke(application, ["tune", str(folder / "m.nn"), "-o", str(folder / "m.safetensors"), *options, "--resume"])
+    assert result.exit_code == 1
+    assert "its rows differ" in result.output
+
+
+def test_files_that_change_during_a_search_are_refused(tmp_path: Path) -> None:
+    """A process that opens them later than the search did."""
+    folder = written(tmp_path, NUMBERS)
+    blueprint = make_blueprint(open_source(folder / "m.nn"), {}, {"data.stream": True})
+    model = Model(blueprint, initialise=False)
+    bench = Bench(model.blueprint, read_split(model, folder / "rows.npz").seen, 0)
+    recipe = recipe_of(bench)
+    np.savez(folder / "rows.npz", **{**rows(), "x": rows()["x"] + 1})
+    with pytest.raises(DataError, match=r"rows.npz: .*was changed while it was read"):
+        recipe.bench(1).run({}, "loss", None)

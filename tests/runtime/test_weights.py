@@ -153,8 +153,10 @@ def test_a_column_of_weights(tmp_path: Path) -> None:
     model.fit(split.training)
     assert split.test is not None
     assert model.evaluate_arrays(split.test)["loss"] < 2
+    with pytest.raises(DataError, match="the data has no column `count` to weigh rows by"):
+        model.fit({"x": x, "y": y})
     np.savez(tmp_path / "rows.npz", x=x, y=y)
-    with pytest.raises(DataError, match="has no column `count` of weights"):
+    with pytest.raises(DataError, match="has no column `count` to weigh rows by"):
         read_split(model, tmp_path / "rows.npz")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from click.testing import Result
 from ranvier.compiler.kernels.cost import cost
 from ranvier.runtime.measuring import measure
@@ -95,3 +96,35 @@ def test_new_refuses_a_folder_in_use(run: Run, tmp_path: Path) -> None:
     result = run("new", tmp_path)
     assert result.exit_code == 1
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_rows_without_targets_in_any_order_are_enough(run: Run, tmp_path: Path) -> None:
+    """Whether the targets' columns have other names or not; and rows with more columns than the model reads."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=40), "b": rng.normal(size=40), "kind": np.array(["no", "yes"])[np.arange(40) % 2]})
+    table.to_csv(tmp_path / "all.csv", index=False)
+    table.assign(more="x")[["more", "b", "a"]].to_csv(tmp_path / "new.csv", index=False)
+    table[["b"]].to_csv(tmp_path / "less.csv", index=False)
+    (tmp_path / "arrays").mkdir()
+    for name in ("a", "b"):
+        np.save(tmp_path / "arrays" / f"{name}.npy", table[name])
+    (tmp_path / "m.nn").write_text(
+        "model m() {\ninput x: f32[2]\ntarget y: class[2]\nz = x -> standardize -> dense(2)\npredict softmax(z)\n"
+        "loss cross_entropy(z, y)\n}\n"
+        'data { source = "all.csv" ; x = columns(a, b) ; y = column(kind) ; test = 20% }\ntrain { epochs = 1 }\n'
+    )
+    model = tmp_path / "m.safetensors"
+    assert run("train", tmp_path / "m.nn", "-o", model).exit_code == 0
+    found = []
+    for name in ("all.csv", "new.csv", "arrays"):
+        result = run("predict", model, "--data", tmp_path / name, "-o", tmp_path / "p.npz")
+        assert result.exit_code == 0, result.output
+        found.append(np.load(tmp_path / "p.npz")["prediction"])
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+    refused = run("predict", model, "--data", tmp_path / "less.csv")
+    assert refused.exit_code == 1
+    assert "has no column `a` for `x`; it has `b`" in refused.output
+    assert "has no column `kind` for `y`" in run("eval", model, "--data", tmp_path / "new.csv").output
+    (tmp_path / "one.png").write_bytes(b"")
+    assert "images are read from a folder of them" in run("predict", model, "--data", tmp_path / "one.png").output

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import blocks
 from repository import EXAMPLES, ROOT
 
 pytest.importorskip("sklearn")
@@ -21,7 +22,7 @@ def test_the_page_runs_and_its_figures_are_right(tmp_path: Path, monkeypatch: py
         shutil.copy(EXAMPLES / name, tmp_path / "examples" / name)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    for block in re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+    for block in blocks(PAGE, "python"):
         exec(block, names)
     assert names["accuracy"] > 0.95
     assert set(names["best"]) == {"nn__hidden", "nn__train__optimizer__decay"}

@@ -301,7 +301,7 @@ def test_no_rows(judge: Judge, tmp_path: Path) -> None:
         (b"a,b\n1,\0\n", "row 2: holds a NUL"),
         (b"\0" * 4096, "NUL"),
         (b"a,b\r1,2\r", "carriage return"),
-        (b"a;b\n1;2\n", "not separated by ','"),
+        (b"a|b\n1|2\n", "separated by '|'"),
         (b"1,2\n3,4\n", "holds no names"),
         (b'"' * 99_999, ""),
         (b"PK\x03\x04\x14\0\x06\0 a spreadsheet\n", "NUL"),
