@@ -78,10 +78,12 @@ def require_rows(data: Any) -> None:
 
 def require_joined(names: Sequence[str], data: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]]) -> None:
     """Raises DataError for a column that the data block joins to one of `names`, where the data has neither."""
-    known = list(map(str, data))
     for name in names:
-        absent = [column for column in columns.get(name, ()) if column not in known]
-        if name not in known and absent:
+        if name in data or name not in columns:
+            continue
+        known = dict.fromkeys(map(str, data))
+        absent = [column for column in columns[name] if column not in known]
+        if absent:
             origin = data.origin if isinstance(data, Table) else Origin()
             hint = column_hint(absent[0], known, origin)
             raise DataError(f"{origin.prefix}the data has no `{name}`, and no column `{absent[0]}` for it; {hint}")
