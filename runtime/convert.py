@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from numbers import Real
 from typing import Any
@@ -97,6 +98,11 @@ def holes_in(array: Array) -> Array:
     if array.dtype.kind == "U":
         return np.asarray(array == "")
     return np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=np.bool_)
+
+
+def incomplete(array: Array) -> Array:
+    """[rows], true where a value of the row is missing."""
+    return np.asarray(holes_in(array).reshape(len(array), math.prod(array.shape[1:])).any(axis=1))
 
 
 def first(wrong: Array) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..compiler.driver import Blueprint
 from ..compiler.errors import DataError
 from ..compiler.frontend.data_block import COLUMNS
-from .convert import holes_in
+from .convert import incomplete
 from .data import learn_vocabularies
 from .limits import LIMITS
 from .memory import Array
@@ -201,8 +201,8 @@ def _holes(blueprint: Blueprint, table: Table) -> Array:
     """[rows], true where a value that the model reads is missing."""
     holes = np.zeros(table.rows, dtype=np.bool_)
     for name, array in table.items():
-        if name in blueprint.inference.fields and table.rows:
-            holes |= holes_in(array).reshape(table.rows, -1).any(axis=1)
+        if name in blueprint.inference.fields:
+            holes |= incomplete(array)
     return holes
 
 

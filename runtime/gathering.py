@@ -11,7 +11,7 @@ import numpy as np
 
 from ..compiler.errors import DataError
 from ..compiler.passes.weights import WEIGHT
-from .convert import as_array, holes_in
+from .convert import as_array, incomplete
 from .data import Field, fit_arrays
 from .memory import Array
 from .splitting import keys_of, require_columns, split, times_as_texts
@@ -98,7 +98,7 @@ def complete(model: Model, named: Mapping[str, Any], beside: Any = None) -> tupl
     if model.blueprint.data_settings.missing != "drop" or isinstance(named, Table):
         return named, beside
     read = {n: as_array(named[n], n, Origin(), missing=True) for n, f in model.fields.items() if f.length is None and n in named}
-    holes = [np.asarray(holes_in(array.reshape(len(array), -1)).any(axis=1)) for array in read.values() if array.size]
+    holes = [incomplete(array) for array in read.values() if array.size and array.ndim]
     if len({len(each) for each in holes}) != 1 or not (wrong := np.any(holes, axis=0)).any():
         return named, beside
     kept = np.flatnonzero(~wrong)

@@ -618,13 +618,15 @@ class Model:
             self.reset(stage)
             for part in in_order(arrays, self.capacity, None):
                 self.run_epoch(name, part.arrays, part.order, 0, part.stop - part.start, self.capacity)
-            found = self.finish(stage, rows)
-            kept = {f"fit:{key}": found.pop(key) for key in list(found) if key.startswith("value:")}
-            for key, value in kept.items():  # all, before the first is written: each write after a new place lays the space out again
-                self.blueprint.layout.place(key, TensorType(self.blueprint.real, value.shape))
-            for key, value in kept.items():
+            kept: dict[str, Array] = {}
+            for key, value in self.finish(stage, rows).items():
+                if key.startswith("value:"):
+                    self.blueprint.layout.place(f"fit:{key}", TensorType(self.blueprint.real, value.shape))
+                    kept[f"fit:{key}"] = value
+                else:
+                    results[key] = value
+            for key, value in kept.items():  # when all have their places: each write after a new one lays the space out again
                 self.memory.write(key, value)
-            results |= found
         return results
 
     def reset(self, stage: Stage) -> None:

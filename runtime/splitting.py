@@ -12,7 +12,7 @@ import numpy as np
 
 from ..compiler.errors import DataError
 from ..compiler.frontend.data_block import DataSettings
-from .convert import as_array, is_missing
+from .convert import as_array, holes_in, is_missing
 from .data import split_rows
 from .table import Origin, column_hint
 
@@ -70,7 +70,7 @@ def _key(settings: DataSettings, name: str, data: Mapping[str, Any], origin: Ori
     values = as_array(times_as_texts(data[column]), column, origin)
     if values.ndim != 1:
         raise DataError(f"{origin.prefix}`{column}` has shape {list(values.shape)}; rows are held out by one value each")
-    missing = values == "" if values.dtype.kind == "U" else np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    missing = holes_in(values)
     if missing.any():
         raise DataError(f"{origin.place(column, int(missing.argmax()))} is missing, and rows are held out by it")
     return values

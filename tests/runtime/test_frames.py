@@ -209,3 +209,9 @@ def test_rows_with_gaps_are_dropped_in_python_too(make: Any) -> None:
     source = MODEL.replace("DATA", f"{COLUMNS} ; missing = drop")
     found = [rv.cross_validate(source, d, folds=3, groups=g) for d, g in ((data, groups), (rest, groups[whole]))]
     assert found[0] == found[1]
+
+
+def test_a_single_value_is_refused_where_rows_with_gaps_are_dropped() -> None:
+    gaps = model("missing = drop")
+    with pytest.raises(DataError, match="`kind` is a single value; give an array with one row a sample"):
+        gaps.fit({"features": np.zeros((4, 2)), "kind": 1})
