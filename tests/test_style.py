@@ -131,3 +131,12 @@ def test_python_knows_no_layer_loss_or_optimizer_by_name() -> None:
     assert {"dense", "adam", "cross_entropy", "relu", "accuracy", "cosine"} <= names
     constants = {(n.value, file.name) for file in MODULES for n in ast.walk(TREES[file]) if isinstance(n, ast.Constant)}
     assert [(value, file) for value, file in constants if value in names] == []
+
+
+def test_no_test_needs_what_the_test_command_does_not_install() -> None:
+    """PyTorch and the other peers are extras of their own: a module that imports one where it may be absent ends the whole run."""
+    for file in sorted((ROOT / "tests").rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        found = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+        found |= {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
+        assert not {name.partition(".")[0] for name in found} & {"torch", "jax", "onnx", "onnxruntime"}, file

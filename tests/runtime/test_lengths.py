@@ -4,13 +4,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import ranvier as rv
 
+try:
+    import torch
+except ImportError:
+    torch: Any = None  # type: ignore[no-redef]
+
+needs_torch = pytest.mark.skipif(torch is None, reason="PyTorch is an extra: pip install 'ranvier[torch]'")
+
 ROOM, ROWS, FEATURES, UNITS = 11, 6, 3, 5
 LENGTHS = np.array([1, 11, 4, 7, 2, 11], np.int32)
-MODELS = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
+MODELS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
+"""Cells, with what PyTorch calls them."""
 SOURCE = """
 model m() {{
     input x: f32[T, 3]
@@ -34,7 +41,7 @@ def data(width: int = UNITS, seed: int = 0) -> dict[str, Any]:
 
 def peer(model: rv.Model, kind: str, name: str, *, reverse: bool = False) -> Any:
     """The same cell in PyTorch, its second bias zero but for what GRU multiplies by its reset gate."""
-    twin = MODELS[kind](FEATURES, UNITS, batch_first=True).double()
+    twin = getattr(torch.nn, MODELS[kind])(FEATURES, UNITS, batch_first=True).double()
     weight = {k: torch.tensor(np.asarray(model.params[f"{name}.{k}"])) for k in ("W", "U", "b")}
     with torch.no_grad():
         twin.weight_ih_l0.copy_(weight["W"].T)
@@ -52,6 +59,7 @@ def packed(twin: Any, x: Any, lengths: Any) -> tuple[Any, Any]:
     return out, (state[0] if isinstance(state, tuple) else state)[0]
 
 
+@needs_torch
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_last_value_and_its_gradients(kind: str) -> None:
     model, rows = made(f"x -> {kind}(5) -> last"), data()
@@ -65,6 +73,7 @@ def test_the_last_value_and_its_gradients(kind: str) -> None:
     np.testing.assert_allclose(found[f"{kind}_1.b"], twin.bias_ih_l0.grad.numpy(), atol=1e-10)
 
 
+@needs_torch
 @pytest.mark.parametrize("kind", MODELS)
 def test_all_values_are_zero_past_the_end_and_means_leave_it_out(kind: str) -> None:
     model, rows = made(f"mean(x -> {kind}(5), over = [T])"), data()
@@ -77,6 +86,7 @@ def test_all_values_are_zero_past_the_end_and_means_leave_it_out(kind: str) -> N
     np.testing.assert_allclose(whole.predict({"x": rows["x"], "x_length": LENGTHS}), out.detach().numpy(), atol=1e-10)
 
 
+@needs_torch
 def test_a_reversed_cell_begins_at_each_end() -> None:
     model, rows = made("final(reverse(gru(5)))(x)"), data()
     backwards = rows["x"].copy()

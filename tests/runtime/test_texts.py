@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from ranvier.compiler.errors import DataError
 from ranvier.runtime.cli.application import application
@@ -61,6 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_truncated_backpropagation_is_that_of_pytorch() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install 'ranvier[torch]'")
     random = np.random.default_rng(0)
     x, y = random.normal(size=(13, 4, 3)), random.normal(size=(13, 4, 5))
     model = rv.compile(STREAM, dtype="f64", threads=1)
