@@ -7,7 +7,7 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from .folds import Fold
 from .memory import Array
@@ -80,8 +80,7 @@ def _at_once(model: Model, data: Rows, folds: Sequence[Fold], keys: Keys | None,
     """
     models, stop, turns = SimpleQueue[Model](), threading.Event(), Turns(width)
     under_way = width + len(folds) % width
-    for _ in range(under_way):
-        models.put(sibling(model))
+    models.put(sibling(model))  # what all of them share is made by now: the others are quick, and each thread makes its own
 
     def look(progress: Progress) -> None:
         if progress.finished:
@@ -89,16 +88,24 @@ def _at_once(model: Model, data: Rows, folds: Sequence[Fold], keys: Keys | None,
         if stop.is_set():
             raise _StoppedError
 
+    def idle() -> Model:
+        try:
+            return models.get_nowait()
+        except Empty:
+            return sibling(model)
+
     def run(fold: Fold) -> Scores:
-        own = models.get()
         turns.take()
+        own = None
         try:
             if stop.is_set():
                 raise _StoppedError
+            own = idle()
             return run_fold(own, data, fold, keys, look)
         finally:
             turns.give()
-            models.put(own)
+            if own is not None:
+                models.put(own)
 
     with ThreadPoolExecutor(under_way, "ranvier-fold") as pool:
         try:

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -269,7 +269,7 @@ class Model:
         """The names of the targets."""
         return self.blueprint.inference.targets
 
-    @property
+    @cached_property
     def carries_rows(self) -> bool:
         """Whether rows go on from batch to batch: the model has states of each row."""
         return any(batched(state.type.shape) for state in self.blueprint.inference.states.values())

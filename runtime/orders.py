@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,10 @@ Array = np.ndarray[Any, Any]
 
 CHUNK_BYTES = MIB // 2
 WINDOW_BYTES = 128 * MIB
+
+
+KEPT_ROWS, KEPT = 4096, 256
+"""Orders of so few rows are kept, so many of them: folds and trials of one seed take their rows in the same orders."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Order:
         if self.key is None:
             return np.arange(size, dtype=np.int64)
         key = self.key if self.windows <= 1 else (*self.key, number + 1)
-        return np.random.Generator(np.random.PCG64(key)).permutation(size).astype(np.int64)
+        return _kept(key, size) if size <= KEPT_ROWS else _shuffled(key, size)
 
     def whole(self) -> Array:
         """The order of all rows, i64 [rows]."""
@@ -70,6 +74,16 @@ class Order:
             rows = np.concatenate([np.arange(begin, end, dtype=np.int64) for begin, end in self.chunks(number)])
             parts.append(rows[self.within(number)])
         return np.concatenate(parts)
+
+
+def _shuffled(key: tuple[int, ...], size: int) -> Array:
+    """So many numbers at random, i64, not to be written to."""
+    order = np.random.Generator(np.random.PCG64(key)).permutation(size).astype(np.int64, copy=False)
+    order.setflags(write=False)
+    return order
+
+
+_kept = lru_cache(KEPT)(_shuffled)
 
 
 def order_of(rows: int, row_bytes: int, batch: int, key: tuple[int, ...] | None) -> Order:

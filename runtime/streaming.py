@@ -5,6 +5,7 @@ While the model works on a window, the next one is read, checked and converted i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -94,7 +95,7 @@ def taken(rows: Rows, positions: Array) -> Rows:
 
 def row_bytes(arrays: dict[str, Array]) -> int:
     """Bytes of a row over all arrays."""
-    return sum(array.itemsize * int(np.prod(array.shape[1:], dtype=np.int64)) for array in arrays.values())
+    return sum(array.itemsize * math.prod(array.shape[1:]) for array in arrays.values())
 
 
 def in_order(rows: Rows, batch: int, key: tuple[int, ...] | None, begin: int = 0) -> Iterator[Part]:

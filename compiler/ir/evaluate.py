@@ -16,16 +16,17 @@ Value = tuple[Node, tuple[Array, ...], Array]
 
 @dataclass(frozen=True)
 class Step:
-    """A live node, where its operands come from, and which values nobody reads after it."""
+    """A live node, where its operands come from, which values nobody reads after it, and the type of its value: a loop has many."""
 
     node: Node
     inputs: tuple[int, ...]
     gone: tuple[int, ...]
+    dtype: np.dtype[Any] | None
 
     def value(self, context: Context, operands: tuple[Array, ...]) -> Array:
         """What the node computes."""
         result = self.node.op.evaluate(context, *operands)
-        return result if self.node.op.has(Trait.LOOP) else np.asarray(result, dtype=self.node.type.dtype.numpy)
+        return result if self.dtype is None else np.asarray(result, dtype=self.dtype)
 
 
 class Evaluator:
@@ -75,5 +76,11 @@ def _steps(graph: Graph) -> tuple[Step, ...]:
     nodes = [node for node in graph if node.id in live]
     last = {operand: node.id for node in nodes for operand in node.inputs}
     return tuple(
-        Step(node, node.inputs, tuple({i for i in node.inputs if last[i] == node.id} | ({node.id} - last.keys()))) for node in nodes
+        Step(
+            node,
+            node.inputs,
+            tuple({i for i in node.inputs if last[i] == node.id} | ({node.id} - last.keys())),
+            None if node.op.has(Trait.LOOP) else node.type.dtype.numpy,
+        )
+        for node in nodes
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class DType:
         """Size of one stored element."""
         return self.bits // 8
 
-    @property
+    @cached_property
     def numpy(self) -> np.dtype[np.generic]:
         """The NumPy dtype of stored elements."""
         return np.dtype(np.bool_) if self.kind == "b" else np.dtype(f"{self.kind}{self.bytes}")

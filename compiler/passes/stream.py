@@ -18,6 +18,7 @@ from ..ir.elementwise import Cast, Elementwise
 from ..ir.graph import Graph, Node
 from ..ir.ops import Contract, Extent, Reduce, Source
 from ..ir.types import F64, TensorType, batched
+from .cse import cse
 
 COMBINE = {"sum": "add", "max": "max", "min": "min", "any": "or", "all": "and"}
 NEUTRAL = {"sum": 0.0, "max": float("-inf"), "min": float("inf"), "any": False, "all": True}
@@ -108,7 +109,7 @@ def _stage(
     ends = [*wanted.values(), *later]
     made = _copy(graph, final, graph.ancestors(ends) & {n for n in live if not is_batched(graph, n)}, known, carried)
     final.outputs = {name: made[value] for name, value in wanted.items()} | {f"value:{n}": made[n] for n in later}
-    return Stage(batch, final, tuple(accumulators))
+    return Stage(batch, cse(final), tuple(accumulators))
 
 
 def _accumulator(node: Node, owner: str) -> Accumulator:
