@@ -165,6 +165,7 @@ def train(
             run.report = both(stack.enter_context(Log(model, log)), report)
         asked = stack.enter_context(interruption(termination=checkpoints is not None))
         accompany(run, checkpoints, asked, trap_nan=trap_nan)
+        run.started = time.perf_counter()  # from here on rows are trained on: statistics and compilation are no part of the speed
         go_on(run, checkpoints)
     return run.history
 

@@ -10,7 +10,8 @@ from .data_block import COLUMNS, WORDS
 from .library import Library
 from .names import check_expression
 from .references import every
-from .syntax import Block, Definition, Input, Name, Setting, Target
+from .search import RANGES
+from .syntax import Block, Call, Definition, Expression, Input, Listing, Name, Setting, Target
 
 
 def check_block(library: Library, block: Block, model: Definition | None) -> list[Diagnostic]:
@@ -61,7 +62,14 @@ def _is_word(block: Block, setting: Setting) -> bool:
 def _unknown(block: Block, setting: Setting, known: Sequence[str]) -> Diagnostic:
     name = setting.name.id
     mend = did_you_mean(name, known) or f"the settings are {', '.join(known)}"
+    if block.kind == "tune" and _gives_choices(setting.value):
+        mend = f"what is searched is written with `in`: `{name} in {setting.value.span.text}`"
     return Diagnostic("unknown-setting", f"a {block.kind} block has no setting `{name}`", setting.name.span, help=mend)
+
+
+def _gives_choices(value: Expression) -> bool:
+    """Whether a value looks like what `in` gives to a search."""
+    return isinstance(value, Listing) or (isinstance(value, Call) and isinstance(value.callee, Name) and value.callee.id in RANGES)
 
 
 def _no_choices(block: Block, setting: Setting) -> Diagnostic:

@@ -12,6 +12,7 @@ from ..source import Span
 from .syntax import Block, Boolean, Call, Expression, Listing, Name, Number, Setting, String, Unary
 
 SEARCHES = ("random", "grid", "tpe")
+RANGES = ("log", "uniform", "integers")
 DIRECTIONS = ("min", "max")
 
 
@@ -63,6 +64,12 @@ def read_tune(block: Block) -> TuneSettings:
                 found[setting.name.id] = _own(setting)
         except _WrongError as wrong:
             problems.append(Diagnostic("bad-setting", str(wrong), setting.value.span, help=wrong.mend))
+    for setting in block.settings if found["search"] == "grid" else ():
+        domain = space.get(setting.name.id)
+        if isinstance(domain, Range) and not domain.whole:
+            mend = f"write `{setting.name.id} in [{domain.low:g}, {domain.high:g}]`"
+            message = f"a grid needs a list of values for `{setting.name.id}`, not a range"
+            problems.append(Diagnostic("bad-setting", message, setting.value.span, help=mend))
     if not space and not problems:
         problems.append(Diagnostic("bad-setting", "the tune block names nothing to search", block.span, help="write `hidden in [64, 128]`"))
     if problems:
@@ -84,7 +91,7 @@ def _domain(setting: Setting) -> Choices | Range:
         if not value.items:
             raise _WrongError(f"`{setting.name.id}` has no choices")
         return Choices(tuple(map(_choice, value.items)))
-    if isinstance(value, Call) and isinstance(value.callee, Name) and value.callee.id in ("log", "uniform", "integers"):
+    if isinstance(value, Call) and isinstance(value.callee, Name) and value.callee.id in RANGES:
         return _range(value, value.callee.id)
     raise _WrongError("the choices are a list, `log(low, high)`, `uniform(low, high)` or `integers(low, high)`")
 

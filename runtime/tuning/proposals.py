@@ -67,11 +67,7 @@ class Grid:
     learns = False
 
     def __init__(self, space: Mapping[str, Choices | Range]) -> None:
-        """Raises RanvierError for a range that has no end of values."""
-        for name, domain in space.items():
-            if isinstance(domain, Range) and not domain.whole:
-                mend = f"write `{name} in [{domain.low:g}, {domain.high:g}]`"
-                raise RanvierError(f"a grid needs a list of values for `{name}`, not a range: {mend}")
+        """The ranges are of whole numbers: `read_tune` refuses others."""
         values = [d.values if isinstance(d, Choices) else range(int(d.low), int(d.high) + 1) for d in space.values()]
         self.size = math.prod(map(len, values))
         self.names, self.values = tuple(space), values

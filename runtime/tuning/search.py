@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from ...compiler.diagnostics import Diagnostic, did_you_mean
 from ...compiler.driver import Blueprint
-from ...compiler.errors import RanvierError
-from ...compiler.frontend.search import TuneSettings, read_tune
+from ...compiler.errors import RanvierError, SourceError
+from ...compiler.frontend.lengths import length_names
+from ...compiler.frontend.search import Choices, Range, TuneSettings, read_tune
+from ...compiler.frontend.syntax import Name
 from ..model import Model
 from .bench import Bench, Hopeless, Outcome, chosen
 from .proposals import drawn, proposals, told, upcoming
@@ -28,10 +31,32 @@ def tune_settings(blueprint: Blueprint) -> TuneSettings:
     if block is None:
         raise RanvierError("the file has no tune block: add `tune { train.optimizer.lr in log(1e-4, 1e-1) }`")
     settings = read_tune(block)
-    generator = np.random.Generator(np.random.PCG64(0))
-    for name, domain in settings.space.items():  # better now than in every trial
-        chosen(blueprint, {name: drawn(domain, generator)})
+    wrong = [found for each in block.settings if each.choices and (found := _wrong_setting(blueprint, settings.space, each.name))]
+    if wrong:
+        raise SourceError(wrong)
     return settings
+
+
+def _wrong_setting(blueprint: Blueprint, space: Mapping[str, Choices | Range], name: Name) -> Diagnostic | None:
+    """What is wrong with the name of a setting to search, or with one of its values: better known now than from every trial."""
+    if "." not in name.id:
+        model = blueprint.unit.model
+        known = [*(each.name.id for each in model.settings or ()), *length_names(blueprint.unit.library, model)]
+        if name.id not in known:
+            hint = did_you_mean(name.id, known) or (f"its settings are {', '.join(known)}" if known else "it has no settings")
+            return Diagnostic("unknown-setting", f"`{model.name.id}` has no setting `{name.id}`", name.span, help=hint)
+    domain, generator = space[name.id], np.random.Generator(np.random.PCG64(0))
+    of_another = any(name.id.startswith(f"{each}.") for each in space)  # which of its choices has this setting shows in the trials
+    for value in domain.values if isinstance(domain, Choices) else (drawn(domain, generator),):
+        try:
+            made = chosen(blueprint, {name.id: value})
+            if not of_another:
+                _ = made.train_settings
+        except SourceError:
+            raise
+        except RanvierError as wrong:
+            return Diagnostic("bad-setting", str(wrong), name.span)
+    return None
 
 
 class Attempts(Protocol):

@@ -197,8 +197,12 @@ def test_what_a_trial_cannot_do_is_its_result(tmp_path: Path) -> None:
         ("hidden in [1]\nbest = accuracy", "`best` is `min"),
         ("hidden in [1]\nsearch = annealing", "`search` is random, grid or tpe"),
         ("trials = 3", "names nothing to search"),
-        ("hiden in [1]", "`hiden`"),
+        ("hiden in [1]", "`hiden`\n"),
         ("train.optimiser.lr in [1]", "no setting is called"),
+        ("train.optimizer in [adam(), sdg(0.1)]", "`sdg` is not defined; did you mean `std` or `sgd`"),
+        ("train.batch in [8, 0]", "`batch` is a whole number from 1"),
+        ("train.optimizer.lr = log(1e-4, 1e-1)", "written with `in`: `train.optimizer.lr in log(1e-4, 1e-1)`"),
+        ("hidden = [8, 32]", "written with `in`: `hidden in [8, 32]`"),
         ("drop in uniform(0, 0.5)\nsearch = grid", "a grid needs a list of values"),
     ],
 )
@@ -206,7 +210,10 @@ def test_a_mistake_in_a_tune_block(tmp_path: Path, tune: str, message: str) -> N
     folder = written(tmp_path, tune)
     result = CliRunner().invoke(application, ["tune", str(folder / "m.nn"), "-o", str(folder / "m.safetensors")])
     assert result.exit_code == 1
-    assert message in result.output + getattr(result, "stderr", "")
+    said = result.output + getattr(result, "stderr", "")
+    assert message in said
+    assert "m.nn:" in said  # with its place, before any trial
+    assert "trial" not in said
 
 
 def test_a_damaged_study_and_one_of_another_search_are_refused(tmp_path: Path) -> None:
