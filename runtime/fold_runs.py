@@ -121,9 +121,8 @@ def sibling(model: Model) -> Model:
     made = Model(blueprint, threads=1, seed=model.seed)
     made.vocabularies = model.vocabularies
     made.set_runtime(**{each.label: model.runtime(each.label) for each in blueprint.live})
-    for kind, stages in (("fit", blueprint.statistics), ("evaluate", blueprint.evaluation)):
-        for number in range(len(stages)):
-            made.entry(f"{kind}.{number}")
+    made.compile_passes("fit")
+    made.compile_passes("evaluate")
     made.entry("train")
     return made
 

@@ -607,6 +607,12 @@ class Model:
             self.memory.write(key, value)
         self.fitted = True
 
+    def compile_passes(self, kind: str) -> None:
+        """Compile what `fit` statistics ("fit") or `evaluate` need now, not when they are first asked for."""
+        stages = self.blueprint.statistics if kind == "fit" else self.blueprint.evaluation
+        for number in range(len(stages)):
+            self.entry(f"{kind}.{number}")
+
     def _stream(self, entry: str, stages: list[Stage], arrays: Rows) -> dict[str, Array]:
         """Run the passes of a whole-set computation and give its results."""
         rows, results = row_count(arrays), dict[str, Array]()

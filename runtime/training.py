@@ -151,6 +151,8 @@ def train(
         conclude(run, checkpoints)
         return []
     model.entry("train")
+    if held_out is not None:
+        model.compile_passes("evaluate")
     use_trained(model)
     if not resume or model.standing.position >= run.rows:
         model.standing = Standing() if not resume else replace(model.standing, position=0)
