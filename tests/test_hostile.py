@@ -7,7 +7,7 @@ import collections
 import pytest
 from mutations import damaged, originals, outcomes, truncations
 
-EDITS = 375
+EDITS = 250
 """Edited copies of each of the four originals."""
 
 BOMBS = {
