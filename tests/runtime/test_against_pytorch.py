@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from declared import declared, named
+from ranvier.compiler.frontend.library import standard_sources
+from ranvier.compiler.frontend.parser import parse
 
 import ranvier as rv
 
@@ -27,6 +30,24 @@ train {{
 }}
 """
 
+
+class Lion(torch.optim.Optimizer):  # type: ignore[misc]
+    """Algorithm 2 of Chen et al. 2023, which PyTorch does not have."""
+
+    def __init__(self, params: Any, lr: float, betas: tuple[float, float], weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def step(self) -> None:
+        for group in self.param_groups:
+            first, second = group["betas"]
+            for p in group["params"]:
+                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                direction = torch.sign(first * momentum + (1 - first) * p.grad)
+                p -= group["lr"] * (direction + group["weight_decay"] * p)
+                momentum.mul_(second).add_(p.grad, alpha=1 - second)
+
+
 OPTIMIZERS: dict[str, Any] = {
     "gd(lr = 0.1)": lambda p: torch.optim.SGD(p, lr=0.1),
     "sgd(lr = 0.05, momentum = 0.9)": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
@@ -43,7 +64,29 @@ OPTIMIZERS: dict[str, Any] = {
     "nadam(lr = 2e-3)": lambda p: torch.optim.NAdam(p, lr=2e-3),
     "nadam(lr = 1e-3, momentum_decay = 0)": lambda p: torch.optim.NAdam(p, lr=1e-3, momentum_decay=0),
     "adamw(lr = 1e-3, decay = 0.05)": lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.05),
+    "lion(lr = 1e-3)": lambda p: Lion(p, 1e-3, (0.9, 0.99), 0),
 }
+SETTINGS: dict[str, Any] = {
+    "rmsprop(lr = 1e-3, decay = 0.9, eps = 1e-4, momentum = 0.5, centered = true)": lambda p: torch.optim.RMSprop(
+        p, lr=1e-3, alpha=0.9, eps=1e-4, momentum=0.5, centered=True
+    ),
+    "adagrad(lr = 1e-2, eps = 1e-4)": lambda p: torch.optim.Adagrad(p, lr=1e-2, eps=1e-4),
+    "adadelta(lr = 0.5, decay = 0.8, eps = 1e-5)": lambda p: torch.optim.Adadelta(p, lr=0.5, rho=0.8, eps=1e-5),
+    "adam(lr = 2e-3, beta1 = 0.8, beta2 = 0.95, eps = 1e-4)": lambda p: torch.optim.Adam(p, lr=2e-3, betas=(0.8, 0.95), eps=1e-4),
+    "amsgrad(lr = 2e-3, beta1 = 0.8, beta2 = 0.9, eps = 1e-4)": lambda p: torch.optim.Adam(
+        p, lr=2e-3, betas=(0.8, 0.9), eps=1e-4, amsgrad=True
+    ),
+    "adamax(lr = 1e-3, beta1 = 0.8, beta2 = 0.95, eps = 1e-4)": lambda p: torch.optim.Adamax(p, lr=1e-3, betas=(0.8, 0.95), eps=1e-4),
+    "radam(lr = 2e-3, beta1 = 0.8, beta2 = 0.95, eps = 1e-4)": lambda p: torch.optim.RAdam(p, lr=2e-3, betas=(0.8, 0.95), eps=1e-4),
+    "nadam(lr = 1e-3, beta1 = 0.8, beta2 = 0.95, eps = 1e-4, momentum_decay = 1e-2)": lambda p: torch.optim.NAdam(
+        p, lr=1e-3, betas=(0.8, 0.95), eps=1e-4, momentum_decay=1e-2
+    ),
+    "adamw(lr = 2e-3, beta1 = 0.8, beta2 = 0.95, eps = 1e-4, decay = 0.1)": lambda p: torch.optim.AdamW(
+        p, lr=2e-3, betas=(0.8, 0.95), eps=1e-4, weight_decay=0.1
+    ),
+    "lion(lr = 2e-3, beta1 = 0.8, beta2 = 0.95, decay = 0.1)": lambda p: Lion(p, 2e-3, (0.8, 0.95), 0.1),
+}
+"""Every setting at a value of its own."""
 
 ACTIVATIONS: dict[str, Any] = {
     "relu": torch.relu,
@@ -107,11 +150,10 @@ def scalars(dtype: str) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("scalars")
-@pytest.mark.parametrize("dtype", ["f32", "f64"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(("optimizer", "dtype"), [*((o, d) for o in OPTIMIZERS for d in ("f32", "f64")), *((o, "f64") for o in SETTINGS)])
 def test_twenty_steps_of_an_optimizer(optimizer: str, dtype: str) -> None:
     model, params, loss, batch = twin("relu", optimizer, dtype)
-    theirs = OPTIMIZERS[optimizer](list(params.values()))
+    theirs = (OPTIMIZERS | SETTINGS)[optimizer](list(params.values()))
     for _ in range(20):
         theirs.zero_grad()
         value = loss()
@@ -120,6 +162,15 @@ def test_twenty_steps_of_an_optimizer(optimizer: str, dtype: str) -> None:
         assert abs(model.step(batch) - value.item()) < TOLERANCE[dtype]
     for name, expected in params.items():
         np.testing.assert_allclose(model.params[name], expected.detach().numpy(), atol=TOLERANCE[dtype], rtol=0, err_msg=name)
+
+
+def test_every_optimizer_and_each_of_its_settings_is_compared() -> None:
+    """Whoever adds one to the library adds it to the tables above, or this fails."""
+    assert declared("optimizers.nn") == named(OPTIMIZERS)
+    for definition in parse(standard_sources()["optimizers.nn"]).definitions:
+        cases = [case for case in (*OPTIMIZERS, *SETTINGS) if case.startswith(f"{definition.name.id}(")]
+        for setting in definition.settings or ():
+            assert any(f"{setting.name.id} =" in case for case in cases), f"no case of {definition.name.id} sets {setting.name.id}"
 
 
 LOSSES: dict[str, tuple[str, Any]] = {
@@ -162,6 +213,12 @@ def test_losses_and_their_gradients(loss: str) -> None:
     np.testing.assert_allclose(gradients["dense_1.weight"], w.grad.numpy(), atol=1e-10)
     np.testing.assert_allclose(gradients["dense_1.b"], b.grad.numpy(), atol=1e-10)
     np.testing.assert_allclose(model.evaluate({"x": x, "t": t})["loss"], value.item(), atol=1e-10)
+
+
+def test_every_loss_and_activation_is_compared() -> None:
+    """Whoever adds one to the library adds it to the tables above, or this fails."""
+    assert declared("losses.nn", with_settings=False) - {"chosen"} == named(LOSSES)  # `chosen` picks from a table
+    assert declared("activations.nn", with_settings=False) <= set(ACTIVATIONS)
 
 
 def test_layernorm_and_penalties() -> None:

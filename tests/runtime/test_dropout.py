@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Any
 
 import numpy as np
 import pytest
+from declared import declared
 
 import ranvier as rv
 
@@ -55,6 +58,24 @@ def test_normal_factors() -> None:
     assert abs((np.abs(y) < 0.5).mean() - 0.6827) < 0.01  # within one standard deviation of a normal distribution
 
 
+PYTORCHS = ["dropout(0.3)", "spatial_dropout(0.3)"]
+
+
+@pytest.mark.parametrize("layer", PYTORCHS)
+def test_dropout_is_that_of_pytorch(layer: str) -> None:
+    """The same values, left out as often, and channel by channel or one by one."""
+    torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install 'ranvier[torch]'")
+    drop = torch.nn.functional.dropout if layer.startswith("dropout") else torch.nn.functional.dropout2d
+    theirs = drop(torch.full((ROWS, 8, 6, 5), 0.7, dtype=torch.float64), 0.3, training=True).permute(0, 2, 3, 1).numpy()
+    ours = outputs(layer, value=0.7)
+    np.testing.assert_allclose(np.unique(ours.round(9)), np.unique(theirs.round(9)))
+    assert ((ours == ours[:, :1, :1]).all(), (ours == ours[:, :, :, :1]).all()) == (
+        (theirs == theirs[:, :1, :1]).all(),
+        (theirs == theirs[:, :, :, :1]).all(),
+    )
+    assert abs((ours == 0).mean() - (theirs == 0).mean()) < 0.05
+
+
 def test_alpha_dropout_is_that_of_pytorch() -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install 'ranvier[torch]'")
     rate, value = 0.3, 0.7
@@ -86,6 +107,14 @@ def test_weights_left_out_at_each_step() -> None:
         model.step({"x": x})
     assert not np.array_equal(seen[0], seen[1])
     assert not np.array_equal(seen[1], seen[2])
+
+
+def test_every_variant_has_a_test() -> None:
+    """Gaussian dropout, drop path and dropconnect, which PyTorch does not have, by the formulas of their papers."""
+    variants = {name for name in declared("layers.nn") if name.startswith("drop") or name.endswith("dropout")}
+    tests = (test_dropout_is_that_of_pytorch, test_alpha_dropout_is_that_of_pytorch, test_normal_factors, test_whole_samples)
+    text = "".join(map(inspect.getsource, (*tests, test_weights_left_out_at_each_step))) + " ".join(map(str, PYTORCHS))
+    assert variants == {name for name in variants if re.search(rf"\b{name}\(", text)}
 
 
 @pytest.mark.parametrize("layer", ["spatial_dropout(1)", "alpha_dropout(-0.1)", "gaussian_dropout(1)", "drop_path(1.5)"])

@@ -5,11 +5,14 @@ If these fail, a model sees features other than those it was described with, or 
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from declared import declared
 from ranvier.runtime.data import split_rows
 from ranvier.runtime.feeding import data_path, read_split
 
@@ -67,6 +70,19 @@ def test_scalers() -> None:
         np.testing.assert_allclose(transformed(expression, x), scaler.fit_transform(x.astype(np.float64)), atol=2e-4, err_msg=expression)
 
 
+def test_scaled_and_cut() -> None:
+    x = samples()
+    np.testing.assert_array_equal(transformed("scale(0.5)", x), np.float32(0.5) * x)
+    np.testing.assert_array_equal(transformed("clip(-1, 2)", x), np.clip(x, -1, 2))
+    np.testing.assert_allclose(transformed("clip(0, 1e9) -> log1p", x), np.log1p(np.maximum(x, 0)), rtol=1e-6)
+
+
+def test_one_of_classes() -> None:
+    encoder = pytest.importorskip("sklearn.preprocessing").OneHotEncoder(categories=[range(6)], sparse_output=False)
+    x = np.random.default_rng(2).integers(0, 6, 40).astype(np.int32)
+    np.testing.assert_array_equal(transformed("onehot(6)", x, "i32"), encoder.fit_transform(x[:, None]))
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 50])
 @pytest.mark.parametrize("q", [0, 0.1, 0.5, 0.77, 1])
 def test_quantiles(rows: int, q: float) -> None:
@@ -101,6 +117,13 @@ def test_buckets() -> None:
     assert (transformed("quantize(4)", x) == wanted).mean() > 0.99, "but for rows that lie on an edge, to rounding"
 
 
+def test_hashes_are_knuths() -> None:
+    """Multiplication by 2^32 over the golden ratio, modulo 2^32 (section 6.4), and the bucket by the share of the signed result."""
+    x = np.random.default_rng(4).integers(-(2**31), 2**31, 2000).astype(np.int32)
+    product = (x.astype(np.int64) * 1640531527 + 2**31) % 2**32 - 2**31
+    np.testing.assert_array_equal(transformed("hash(8)", x, "i32"), (product + 2**31) // 2**29)
+
+
 def test_hashes_are_spread_and_stay() -> None:
     x = np.arange(-5000, 5000, dtype=np.int32)
     found = transformed("hash(10)", x, "i32")
@@ -131,6 +154,29 @@ def test_gaps_are_filled_in(strategy: str) -> None:
     masked = np.ma.masked_invalid(with_gaps())
     for other in (objects, masked):
         np.testing.assert_array_equal(transformed(f"impute({value})", other, data="missing = keep"), found)
+
+
+COMPARED = {
+    "scale": test_scaled_and_cut,
+    "clip": test_scaled_and_cut,
+    "standardize": test_scalers,
+    "minmax": test_scalers,
+    "robust": test_scalers,
+    "impute": test_gaps_are_filled_in,
+    "bucketize": test_buckets,
+    "quantize": test_buckets,
+    "hash": test_hashes_are_knuths,
+    "polynomial": test_polynomial,
+    "pca": test_pca,
+    "onehot": test_one_of_classes,
+}
+
+
+def test_every_step_is_compared() -> None:
+    """Whoever adds one to the library adds its comparison, or this fails."""
+    assert declared("preprocessing.nn") == set(COMPARED)
+    for name, test in COMPARED.items():
+        assert re.search(rf"\b{name}\(", inspect.getsource(test)), f"{test.__name__} has nothing of {name}"
 
 
 def test_a_gap_that_nobody_asked_for_is_an_error_and_so_is_an_infinity() -> None:
